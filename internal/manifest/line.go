@@ -1,0 +1,229 @@
+package manifest
+
+import (
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+)
+
+const columns = 7
+
+// parseLine reads a line without its line feed. last is the backup's name of
+// the line before: most lines of a list name the same.
+func parseLine(line string, last backupname.Name) (Entry, error) {
+	var f [columns]string
+	rest, more := line, true
+	for i := range f {
+		if !more {
+			return Entry{}, fmt.Errorf("%d columns, not %d", i, columns)
+		}
+		f[i], rest, more = strings.Cut(rest, "\t")
+	}
+	e := Entry{Path: f[0], SealedPath: f[3], Backup: last}
+	var err error
+	if e.Size, err = parseSize(f[1]); err != nil {
+		return Entry{}, fmt.Errorf("size: %w", err)
+	}
+	if e.SHA512, err = ParseHash(f[2]); err != nil {
+		return Entry{}, fmt.Errorf("hash: %w", err)
+	}
+	if err = checkSealedPath(e.SealedPath); err != nil {
+		return Entry{}, err
+	}
+	if e.SealedSize, err = parseSize(f[4]); err != nil {
+		return Entry{}, fmt.Errorf("sealed size: %w", err)
+	}
+	if e.SealedSHA512, err = ParseHash(f[5]); err != nil {
+		return Entry{}, fmt.Errorf("sealed hash: %w", err)
+	}
+	if f[6] != last.String() {
+		if e.Backup, err = backupname.Parse(f[6]); err != nil {
+			return Entry{}, err
+		}
+	}
+	for more {
+		var field string
+		field, rest, more = strings.Cut(rest, "\t")
+		if err := e.parseExtra(field); err != nil {
+			return Entry{}, err
+		}
+	}
+	e.normalize()
+	return e, CheckPath(e.Path)
+}
+
+// normalize drops what has no meaning alone, so that an entry that was read
+// equals the one that it is written and read again as.
+func (d *Details) normalize() {
+	if d.Package == "" {
+		d.Offset = 0
+	}
+}
+
+func parseSize(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no number of bytes", s)
+	}
+	return int64(n), nil
+}
+
+// parseExtra reads one extra column. What is not known is kept as it is; what
+// is known but cannot be read is an error, for a list is not to be guessed at.
+func (e *Entry) parseExtra(field string) error {
+	if field == "" {
+		return nil
+	}
+	key, value, _ := strings.Cut(field, "=")
+	var err error
+	switch key {
+	case "name":
+		e.Path, err = unescapePath(value)
+	case "mtime":
+		e.Modified, err = parseTime(value)
+	case "mode":
+		var bits uint64
+		bits, err = strconv.ParseUint(value, 8, 12)
+		e.Mode, e.HasMode = modeOf(bits), true
+	case "package":
+		e.Package = value
+	case "offset":
+		e.Offset, err = parseSize(value)
+	case "key":
+		e.Key = value
+	default:
+		e.Other = append(e.Other, field)
+	}
+	if err != nil {
+		return fmt.Errorf("column %s: %w", key, err)
+	}
+	return nil
+}
+
+// appendLine writes a line with its line feed.
+func appendLine(b []byte, e *Entry) ([]byte, error) {
+	if err := CheckPath(e.Path); err != nil {
+		return b, err
+	}
+	if err := checkSealedPath(e.SealedPath); err != nil {
+		return b, err
+	}
+	if e.Backup.IsZero() || e.Size < 0 || e.SealedSize < 0 {
+		return b, fmt.Errorf("the entry of %q is incomplete", e.Path)
+	}
+	extra := e.ExtraColumns()
+	if strings.ContainsRune(extra, '\n') {
+		return b, fmt.Errorf("an extra column of %q holds a line feed", e.Path)
+	}
+	b = append(b, EscapePath(e.Path)...)
+	b = append(b, '\t')
+	b = strconv.AppendInt(b, e.Size, 10)
+	b = append(b, '\t')
+	b = append(b, e.SHA512.String()...)
+	b = append(b, '\t')
+	b = append(b, e.SealedPath...)
+	b = append(b, '\t')
+	b = strconv.AppendInt(b, e.SealedSize, 10)
+	b = append(b, '\t')
+	b = append(b, e.SealedSHA512.String()...)
+	b = append(b, '\t')
+	b = append(b, e.Backup.String()...)
+	if escaped := EscapePath(e.Path); escaped != e.Path {
+		b = append(append(b, "\tname="...), escaped...)
+	}
+	b = append(b, extra...)
+	return append(b, '\n'), nil
+}
+
+// ExtraColumns is the text of the details: each field with a tab before it, in
+// a fixed order.
+func (d *Details) ExtraColumns() string {
+	var b strings.Builder
+	if !d.Modified.IsZero() {
+		fmt.Fprintf(&b, "\tmtime=%s", formatTime(d.Modified))
+	}
+	if d.HasMode {
+		fmt.Fprintf(&b, "\tmode=%04o", modeBits(d.Mode))
+	}
+	if d.Package != "" {
+		fmt.Fprintf(&b, "\tpackage=%s\toffset=%d", d.Package, d.Offset)
+	}
+	if d.Key != "" {
+		fmt.Fprintf(&b, "\tkey=%s", d.Key)
+	}
+	for _, field := range d.Other {
+		b.WriteByte('\t')
+		b.WriteString(field)
+	}
+	return b.String()
+}
+
+// ParseDetails reads what ExtraColumns writes.
+func ParseDetails(s string) (Details, error) {
+	var e Entry
+	for field := range strings.SplitSeq(strings.TrimPrefix(s, "\t"), "\t") {
+		if err := e.parseExtra(field); err != nil {
+			return Details{}, err
+		}
+	}
+	e.normalize()
+	return e.Details, nil
+}
+
+// Times are decimal Unix seconds with nine decimals, as GNU tar and find print
+// them; before 1970 the whole number is negative.
+func formatTime(t time.Time) string {
+	sec, nsec := t.Unix(), t.Nanosecond()
+	if sec < 0 && nsec > 0 { // -0.5 s is the instant half a second before, not after
+		sec, nsec = sec+1, 1e9-nsec
+		if sec == 0 {
+			return fmt.Sprintf("-0.%09d", nsec)
+		}
+	}
+	return fmt.Sprintf("%d.%09d", sec, nsec)
+}
+
+// maxSeconds is further from 1970 than any file system's times.
+const maxSeconds = 1 << 40
+
+func parseTime(s string) (time.Time, error) {
+	whole, fraction, ok := strings.Cut(s, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	nsec, err2 := strconv.ParseUint(fraction, 10, 32)
+	if !ok || err != nil || err2 != nil || len(fraction) != 9 || max(sec, -sec) > maxSeconds {
+		return time.Time{}, fmt.Errorf("%q is no time in seconds with nine decimals", s)
+	}
+	if whole[0] == '-' {
+		return time.Unix(sec, -int64(nsec)).UTC(), nil
+	}
+	return time.Unix(sec, int64(nsec)).UTC(), nil
+}
+
+var specialBits = []struct {
+	mode fs.FileMode
+	bit  uint64
+}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}}
+
+func modeBits(m fs.FileMode) uint64 {
+	bits := uint64(m.Perm())
+	for _, s := range specialBits {
+		if m&s.mode != 0 {
+			bits |= s.bit
+		}
+	}
+	return bits
+}
+
+func modeOf(bits uint64) fs.FileMode {
+	m := fs.FileMode(bits & 0o777)
+	for _, s := range specialBits {
+		if bits&s.bit != 0 {
+			m |= s.mode
+		}
+	}
+	return m
+}

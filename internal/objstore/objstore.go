@@ -1,0 +1,102 @@
+// Package objstore is the bucket: a flat set of named byte strings, each
+// written as a whole or not at all.
+//
+// It promises, for every Store and held by one conformance suite:
+//
+//   - An object appears under its key only when it is complete. A failed or
+//     aborted write leaves nothing that List or Get can see.
+//   - A Get that was cut off continues where it stopped, or fails; it never
+//     splices bytes of two versions of an object.
+//   - Memory is bounded by the size of a part, whatever the object's size.
+//
+// It does not interpret keys beyond splitting them at "/", keeps no cache, and
+// does not encrypt.
+package objstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+)
+
+var (
+	// ErrNotFound says that there is no object (or no bucket) of that name.
+	ErrNotFound = errors.New("not found")
+	// ErrDenied says that the store refused the credentials or the right to do
+	// this.
+	ErrDenied = errors.New("access denied")
+	// ErrChanged says that an object was replaced while it was being read.
+	ErrChanged = errors.New("object changed while it was read")
+)
+
+// Object describes a stored object.
+type Object struct {
+	Key      string    // relative to the store's prefix
+	Size     int64     // bytes
+	Modified time.Time // when it was written, by the store's clock
+}
+
+// Store is a bucket, or the part of one below a prefix. All methods are safe
+// for concurrent use. Errors wrap ErrNotFound and ErrDenied where they apply
+// and name the key.
+type Store interface {
+	// List yields all objects whose keys begin with prefix, in ascending order
+	// of their keys' bytes, a page at a time. The first error ends it.
+	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+
+	// Head describes one object.
+	Head(ctx context.Context, key string) (Object, error)
+
+	// Get reads length bytes from offset, or all that follow when length is
+	// negative. A range that begins behind the end is an error. The reader
+	// resumes by itself after a broken connection and returns
+	// io.ErrUnexpectedEOF rather than an early io.EOF. The caller closes it.
+	Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
+
+	// Put writes a small object from memory, replacing what was there.
+	Put(ctx context.Context, key string, data []byte) error
+
+	// Create begins an object of unknown length. Nothing is visible before
+	// Complete. An upload that is neither completed nor aborted is a leak.
+	Create(ctx context.Context, key string) (Upload, error)
+
+	// Delete removes objects, as many a request as the store takes. Keys that
+	// do not exist are no error. It tries all and joins the errors.
+	Delete(ctx context.Context, keys ...string) error
+
+	// String is the store's URL without secrets, for messages.
+	String() string
+}
+
+// Upload is an object in the making. Parts may be written in any order and
+// concurrently, but each number only once.
+type Upload interface {
+	// WritePart writes part number n, counted from 1. The object is the parts
+	// joined in the order of their numbers. All parts but the last are at
+	// least MinPart long. data may be reused once WritePart returns.
+	WritePart(ctx context.Context, n int, data []byte) error
+
+	// Complete makes the object visible. The numbers written must be 1 to
+	// some N without a gap, else it is an error and nothing appears.
+	Complete(ctx context.Context) error
+
+	// Abort drops all parts. After Complete it does nothing, so it can be
+	// deferred. It works even when ctx of the upload is cancelled.
+	Abort() error
+}
+
+const (
+	// MinPart is the smallest part that S3 takes, but for the last: 5 MiB.
+	MinPart = 5 << 20
+	// MaxParts is how many parts an object may have.
+	MaxParts = 10_000
+)
+
+// PartSize is the length in bytes of part n of a stream whose length nobody
+// knows: small at first, for little memory, and doubling every 1,250 parts, so
+// that 10,000 parts hold more than S3's largest object of 5 TiB.
+func PartSize(base int, n int) int {
+	return base << min((n-1)/1250, 8)
+}
