@@ -16,6 +16,7 @@ package objstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"time"
@@ -50,16 +51,18 @@ type Store interface {
 	Head(ctx context.Context, key string) (Object, error)
 
 	// Get reads length bytes from offset, or all that follow when length is
-	// negative. A range that begins behind the end is an error. The reader
-	// resumes by itself after a broken connection and returns
-	// io.ErrUnexpectedEOF rather than an early io.EOF. The caller closes it.
+	// negative. A range that ends behind the end of the object is cut there;
+	// one that begins behind it is an error. The reader resumes by itself
+	// after a broken connection and returns io.ErrUnexpectedEOF rather than an
+	// early io.EOF. The caller closes it, and ends it early by ending ctx.
 	Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
 
 	// Put writes a small object from memory, replacing what was there.
 	Put(ctx context.Context, key string, data []byte) error
 
 	// Create begins an object of unknown length. Nothing is visible before
-	// Complete. An upload that is neither completed nor aborted is a leak.
+	// Complete. An upload that is neither completed nor aborted is a leak, so
+	// defer Abort.
 	Create(ctx context.Context, key string) (Upload, error)
 
 	// Delete removes objects, as many a request as the store takes. Keys that
@@ -79,11 +82,13 @@ type Upload interface {
 	WritePart(ctx context.Context, n int, data []byte) error
 
 	// Complete makes the object visible. The numbers written must be 1 to
-	// some N without a gap, else it is an error and nothing appears.
+	// some N without a gap, else it is an error and nothing appears. An upload
+	// of no parts is an error: Put writes empty objects.
 	Complete(ctx context.Context) error
 
-	// Abort drops all parts. After Complete it does nothing, so it can be
-	// deferred. It works even when ctx of the upload is cancelled.
+	// Abort drops all parts; no WritePart may be under way. After Complete it
+	// does nothing, so it can be deferred. It works even when ctx of the
+	// upload is cancelled.
 	Abort() error
 }
 
@@ -94,9 +99,49 @@ const (
 	MaxParts = 10_000
 )
 
-// PartSize is the length in bytes of part n of a stream whose length nobody
+// PartSize is the length in bytes of part n (from 1) of a stream whose length nobody
 // knows: small at first, for little memory, and doubling every 1,250 parts, so
 // that 10,000 parts hold more than S3's largest object of 5 TiB.
 func PartSize(base int, n int) int {
 	return base << min((n-1)/1250, 8)
+}
+
+// errNoKey is what all stores answer to an empty key.
+var errNoKey = errors.New("empty key")
+
+// checkPart refuses a part that no store could take.
+func checkPart(n int, taken bool) error {
+	switch {
+	case n < 1 || n > MaxParts:
+		return fmt.Errorf("part %d: not between 1 and %d", n, MaxParts)
+	case taken:
+		return fmt.Errorf("part %d: written twice", n)
+	}
+	return nil
+}
+
+// checkParts tells whether parts hold the numbers 1 to len(parts), which is
+// what makes an object.
+func checkParts[P any](parts map[int]P) error {
+	if len(parts) == 0 {
+		return errors.New("no parts were written")
+	}
+	for n := 1; n <= len(parts); n++ {
+		if _, ok := parts[n]; !ok {
+			return fmt.Errorf("part %d is missing", n)
+		}
+	}
+	return nil
+}
+
+// span is how many bytes a Get of offset and length yields from an object of
+// size bytes.
+func span(size, offset, length int64) (int64, error) {
+	if offset < 0 || offset > size {
+		return 0, fmt.Errorf("offset %d is outside of its %d bytes", offset, size)
+	}
+	if length < 0 || length > size-offset {
+		return size - offset, nil
+	}
+	return length, nil
 }

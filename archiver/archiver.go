@@ -1,0 +1,246 @@
+// Package archiver moves backups from the bucket into an archive: a folder
+// with one folder a version, in which a file that is still current lies in the
+// newest version that lists it.
+//
+// It promises:
+//
+//   - It can be killed at any instruction. What was good stays good, and the
+//     next run goes on from there; a file that arrived whole is not fetched
+//     again.
+//   - Nothing is listed as archived whose SHA-512 was not checked when it came
+//     from the bucket. A file that is missing or damaged is left out of the
+//     list, and ErrIncomplete says so: the next backup uploads it again.
+//   - A reader of the archive finds each file at every instant, in its old
+//     folder or in its new one: files move by rename only.
+//   - Nothing outside the archive's folder is written, whatever a package or a
+//     list says.
+//   - Nothing is deleted, in the archive or in the bucket, before the new list
+//     is in the bucket, nor while the clock is in doubt.
+//
+// It needs no key and opens no sealed file. It does not check again what was
+// archived earlier, but for what an interrupted run left behind.
+package archiver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/objstore"
+)
+
+var (
+	// ErrIncomplete says that all was done, but that files are missing or
+	// damaged, or that packages held what no list names. The Report tells which.
+	ErrIncomplete = errors.New("archived, but files are missing or damaged")
+	// ErrLocked says that another archiver works on the same root.
+	ErrLocked = errors.New("another archiver works on this archive")
+	// ErrNoArchive says that the root is not there, or is an empty folder
+	// though the bucket was archived before: most likely it is not mounted.
+	ErrNoArchive = errors.New("no archive there")
+)
+
+// Options says what to archive, and where. Store and Root are required.
+type Options struct {
+	Store objstore.Store
+	Root  string // the archive's folder, which must exist
+
+	DryRun    bool             // only report; nothing is written, not even a lock
+	Retention Retention        // the zero value is the default
+	Now       func() time.Time // nil: time.Now
+	Location  *time.Location   // whose days and months count; nil: time.Local
+	Logger    *slog.Logger     // nil: no log
+
+	// Progress, if set, is told how many bytes of a backup's packages have
+	// come, of how many. Calls come from the goroutine of Run.
+	Progress func(backup string, done, total int64)
+
+	step func(what string) // tests: called before each change of disk or bucket
+}
+
+func (o *Options) applyDefaults() error {
+	if o.Store == nil || o.Root == "" {
+		return errors.New("an archiver needs a store and a root")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Location == nil {
+		o.Location = time.Local
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, int64, int64) {}
+	}
+	if o.step == nil {
+		o.step = func(string) {}
+	}
+	return o.Retention.applyDefaults()
+}
+
+// Run archives what waits in the bucket, oldest first, deletes old versions
+// from the archive, and from the bucket what is archived. A storage that fails
+// does not stop the others, nor a backup the ones after it; where anything
+// failed for a storage, nothing of it is deleted.
+//
+// The Report is never nil once the work began, also beside an error. Several
+// Runs may go on at once, but only one a root: the others get ErrLocked.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if err := o.applyDefaults(); err != nil {
+		return nil, err
+	}
+	disk, err := openDisk(o.Root, o.step)
+	if err != nil {
+		return nil, err
+	}
+	defer disk.close()
+	r := &run{Options: o, disk: disk, report: &Report{DryRun: o.DryRun}}
+	if err := r.open(ctx); err != nil {
+		return nil, err
+	}
+	return r.report, r.storages(ctx)
+}
+
+type run struct {
+	Options
+	disk   *disk
+	report *Report
+	bucket map[string][]*backup           // by storage, oldest first
+	local  map[string][]backupname.Name // the archive's folders by storage, oldest first
+}
+
+// open finds out what is there, and takes the lock.
+func (r *run) open(ctx context.Context) (err error) {
+	if r.local, err = r.disk.folders(); err != nil {
+		return err
+	}
+	if r.bucket, err = listBucket(ctx, r.Store); err != nil {
+		return err
+	}
+	if err := r.checkMounted(); err != nil || r.DryRun {
+		return err
+	}
+	if err := r.disk.lock(r.Now()); err != nil {
+		return err
+	}
+	// Another archiver may have worked until the lock was taken.
+	if r.local, err = r.disk.folders(); err != nil {
+		return err
+	}
+	if r.bucket, err = listBucket(ctx, r.Store); err != nil {
+		return err
+	}
+	return r.sweep()
+}
+
+// checkMounted keeps an empty mount point from being filled: with no version
+// to carry files from, all of them would count as missing.
+func (r *run) checkMounted() error {
+	if len(r.local) > 0 || r.disk.exists(workDir) {
+		return nil
+	}
+	for _, backups := range r.bucket {
+		for _, b := range backups {
+			if b.archived() {
+				return fmt.Errorf("%w: %s is empty, but %s was archived before: is the disk mounted? To begin a new archive there, create the folder %s/%s",
+					ErrNoArchive, r.Root, b.name, r.Root, workDir)
+			}
+		}
+	}
+	return nil
+}
+
+// sweep removes what a killed run left and no later one goes on with.
+func (r *run) sweep() error {
+	waiting := map[string]bool{}
+	for _, backups := range r.bucket {
+		for _, b := range backups {
+			waiting[b.name.String()] = b.waiting()
+		}
+	}
+	names, err := r.disk.names(downloadDir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !waiting[name] {
+			if err := r.disk.removeAll(downloadDir + "/" + name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range []string{trashDir, newList, fetchedList} {
+		if err := r.disk.removeAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) storages(ctx context.Context) error {
+	all := map[string]bool{}
+	for s := range r.bucket {
+		all[s] = true
+	}
+	for s := range r.local {
+		all[s] = true
+	}
+	var errs []error
+	for _, s := range slices.Sorted(maps.Keys(all)) {
+		if err := r.storage(ctx, s); err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if r.report.incomplete() {
+		return ErrIncomplete
+	}
+	return nil
+}
+
+// storage archives the waiting backups of one storage, and deletes what is no
+// longer needed.
+func (r *run) storage(ctx context.Context, storage string) error {
+	var errs []error
+	for _, b := range r.bucket[storage] {
+		if !b.waiting() {
+			continue
+		}
+		if err := r.archive(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", b.name, err))
+			r.Logger.Error("backup not archived", "backup", b.name.String(), "error", err)
+		}
+		if ctx.Err() != nil {
+			return cmp.Or(errors.Join(errs...), ctx.Err())
+		}
+	}
+	if len(errs) > 0 {
+		r.skip(storage, "nothing deleted: not all backups could be archived")
+		return errors.Join(errs...)
+	}
+	if err := r.remove(ctx, storage); err != nil {
+		return fmt.Errorf("%s: %w", storage, err)
+	}
+	return nil
+}
+
+func (r *run) skip(what, reason string) {
+	r.report.Skipped = append(r.report.Skipped, Skip{what, reason})
+	r.Logger.Warn("skipped", "name", what, "reason", reason)
+}
+
+func notExist(err error) bool { return errors.Is(err, os.ErrNotExist) }

@@ -1,0 +1,266 @@
+package archiver
+
+import (
+	"context"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/manifest"
+)
+
+// What is not yet, or no longer, part of a version lies here: on the same file
+// system, and beside the versions, where no backup's file can have its name.
+const (
+	workDir     = ".firn"
+	downloadDir = workDir + "/download"    // <backup>/<sealed path>: arrived, not yet safe
+	trashDir    = workDir + "/trash"       // <version>: being deleted
+	newList     = workDir + "/archive-info" // being written
+	fetchedList = workDir + "/backup-info" // of the backup at work
+	lockFile    = workDir + "/lock"
+)
+
+// disk is the archive's folder. All paths are relative to it. It is an os.Root,
+// so that no list, package or symbolic link leads out of it, and so that paths
+// may be longer than the system takes in one piece.
+type disk struct {
+	root *os.Root
+	dir  *os.File // the root itself
+	held *os.File // the lock
+	step func(string)
+}
+
+func openDisk(name string, step func(string)) (*disk, error) {
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w: make the folder first, or mount its disk", ErrNoArchive, err)
+	}
+	dir, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return &disk{root: root, dir: dir, step: step}, nil
+}
+
+func (d *disk) close() {
+	if d.held != nil {
+		d.held.Close()
+	}
+	d.dir.Close()
+	d.root.Close()
+}
+
+// folders are the names of the archive's folders, by storage and oldest first,
+// whether or not they are versions yet.
+func (d *disk) folders() (map[string][]backupname.Name, error) {
+	entries, err := d.entries(".")
+	if err != nil {
+		return nil, err
+	}
+	storages := map[string][]backupname.Name{}
+	for _, e := range entries {
+		if name, err := backupname.Parse(e.Name()); err == nil && e.IsDir() {
+			storages[name.Storage()] = append(storages[name.Storage()], name)
+		}
+	}
+	for _, names := range storages {
+		slices.SortFunc(names, backupname.Compare)
+	}
+	return storages, nil
+}
+
+func (d *disk) entries(dir string) ([]fs.DirEntry, error) {
+	f, err := d.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.ReadDir(-1)
+}
+
+// names lists a folder, which may be missing.
+func (d *disk) names(dir string) (names []string, err error) {
+	entries, err := d.entries(dir)
+	if notExist(err) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+func (d *disk) exists(path string) bool {
+	_, err := d.root.Lstat(path)
+	return err == nil
+}
+
+func (d *disk) isDir(path string) bool {
+	info, err := d.root.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
+// hasSize tells that there is a regular file of that size.
+func (d *disk) hasSize(path string, size int64) bool {
+	info, err := d.root.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() == size
+}
+
+// holds tells that there is a regular file of that size and hash. A file that
+// cannot be read is none; the error is ctx's.
+func (d *disk) holds(ctx context.Context, path string, size int64, hash manifest.Hash) (bool, error) {
+	if !d.hasSize(path, size) {
+		return false, ctx.Err()
+	}
+	f, err := d.root.Open(path)
+	if err != nil {
+		return false, ctx.Err()
+	}
+	defer f.Close()
+	sum := sha512.New()
+	_, err = io.CopyBuffer(sum, struct{ io.Reader }{&contextReader{ctx, f}}, make([]byte, 256<<10))
+	return err == nil && manifest.Hash(sum.Sum(nil)) == hash, ctx.Err()
+}
+
+// contextReader ends reading when ctx does.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// listOf is the path of a version's list, or "" where the folder is no version.
+func (d *disk) listOf(name backupname.Name) string {
+	for _, list := range archiveInfoNames {
+		if info, err := d.root.Lstat(name.String() + "/" + list); err == nil && info.Mode().IsRegular() {
+			return name.String() + "/" + list
+		}
+	}
+	return ""
+}
+
+// bytes sums the sizes of the regular files below a folder.
+func (d *disk) bytes(dir string) (total int64, err error) {
+	entries, err := d.entries(dir)
+	for _, e := range entries {
+		var n int64
+		if e.IsDir() {
+			n, err = d.bytes(dir + "/" + e.Name())
+		} else if info, statErr := d.root.Lstat(dir + "/" + e.Name()); statErr == nil && info.Mode().IsRegular() {
+			n = info.Size()
+		}
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, err
+}
+
+func (d *disk) mkdirAll(dir string) error {
+	d.step("make " + dir)
+	return d.root.MkdirAll(dir, 0o755)
+}
+
+func (d *disk) create(path string) (*os.File, error) {
+	d.step("create " + path)
+	return d.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
+func (d *disk) rename(from, to string) error {
+	d.step("rename " + to)
+	return d.root.Rename(from, to)
+}
+
+func (d *disk) removeAll(path string) error {
+	if !d.exists(path) {
+		return nil
+	}
+	d.step("remove " + path)
+	return d.root.RemoveAll(path)
+}
+
+// removeEmpty removes a folder and those above it, below top, up to the first
+// that holds something.
+func (d *disk) removeEmpty(dir, top string) {
+	for ; len(dir) > len(top); dir = path.Dir(dir) {
+		if !d.isDir(dir) { // a link would be removed whatever it leads to
+			return
+		}
+		d.step("remove folder " + dir)
+		if d.root.Remove(dir) != nil {
+			return
+		}
+	}
+}
+
+// discard deletes a folder such that nobody sees half of it, not even after a
+// crash.
+func (d *disk) discard(dir string) error {
+	if err := d.mkdirAll(trashDir); err != nil {
+		return err
+	}
+	if err := d.rename(dir, trashDir+"/"+dir); err != nil {
+		return err
+	}
+	if err := d.fsync(".", trashDir); err != nil {
+		return err
+	}
+	return d.removeAll(trashDir)
+}
+
+// sync makes files and folders survive a crash: all of the file system with one
+// call, which for thousands of small files is far quicker than one for each.
+// Linux reports failed writes there since 5.8.
+func (d *disk) sync(paths ...string) error {
+	d.step("sync")
+	err := unix.Syncfs(int(d.dir.Fd()))
+	if errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EINVAL) {
+		return d.fsync(paths...)
+	}
+	if err != nil {
+		return fmt.Errorf("syncing the file system of %s: %w", d.root.Name(), err)
+	}
+	return nil
+}
+
+func (d *disk) fsync(paths ...string) error {
+	for _, path := range paths {
+		f, err := d.root.Open(path)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isUnplaceable tells errors of one path, which a hostile or odd list can
+// cause, from those of the disk, such as a full one.
+func isUnplaceable(err error) bool {
+	for _, e := range []error{syscall.ENOTDIR, syscall.EISDIR, syscall.EEXIST, syscall.ENOTEMPTY, syscall.ENAMETOOLONG, syscall.EINVAL, syscall.EILSEQ, syscall.ELOOP} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

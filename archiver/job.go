@@ -1,0 +1,304 @@
+package archiver
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/manifest"
+)
+
+// job archives one backup. Of a list it keeps the new files in memory, and of
+// each other line two hashes.
+type job struct {
+	*run
+	b        *backup
+	dir      string // the version's folder
+	download string // where its files arrive
+	report   *Backup
+	files    map[string]*file // the new ones, by sealed path
+	made     map[string]bool  // folders that are known to exist
+	odd      bool             // the list names files below download/
+
+	folders []backupname.Name            // where carried files may lie, in the order to look
+	listed  map[backupname.Name]lineSet // what the lists there say, as far as asked
+	touched map[string]bool              // folders in which something changed
+	emptied map[string]string            // folders that may be empty now, and the version they are of
+}
+
+// file is a new file.
+type file struct {
+	path    string
+	size    int64
+	hash    manifest.Hash
+	pkg     string // the package it is in, "" where the list does not say
+	have    bool   // verified, and in the version's folder or about to be
+	fetched bool   // by this run
+	problem string // why the copy that came was not kept
+}
+
+// archive brings one backup into the archive, and its list into the bucket.
+func (r *run) archive(ctx context.Context, b *backup) (err error) {
+	name := b.name.String()
+	j := &job{
+		run: r, b: b, dir: name, download: downloadDir + "/" + name, report: &Backup{Name: name},
+		files: map[string]*file{}, made: map[string]bool{},
+		listed: map[backupname.Name]lineSet{}, touched: map[string]bool{}, emptied: map[string]string{},
+	}
+	began := time.Now()
+	defer func() {
+		if err != nil {
+			j.report.Error = err.Error()
+		}
+		j.report.Seconds = time.Since(began).Seconds()
+		r.report.Backups = append(r.report.Backups, *j.report)
+	}()
+	j.folders = searchOrder(b.name, r.local[b.name.Storage()])
+	if r.DryRun {
+		return j.preview(ctx)
+	}
+	if err := j.run1(ctx); err != nil {
+		return err
+	}
+	j.log()
+	return nil
+}
+
+func (j *job) run1(ctx context.Context) error {
+	list := j.disk.listOf(j.b.name)
+	if list == "" {
+		if err := j.bring(ctx); err != nil {
+			return err
+		}
+		list = j.dir + "/" + manifest.ArchiveInfo
+	} else if err := j.compare(ctx, list); err != nil {
+		return err
+	}
+	return j.publish(ctx, list)
+}
+
+// bring fills the version's folder; its list, which makes it a version, comes
+// last.
+func (j *job) bring(ctx context.Context) error {
+	if err := j.fetchList(ctx); err != nil {
+		return err
+	}
+	if err := j.eachFetched(j.note); err != nil {
+		return err
+	}
+	if err := j.mkdir(j.dir); err != nil {
+		return err
+	}
+	if err := j.resume(ctx); err != nil {
+		return err
+	}
+	if err := j.fetchPackages(ctx); err != nil {
+		return err
+	}
+	return j.writeList(ctx)
+}
+
+// fetchList keeps a copy of the backup's list, which is read twice.
+func (j *job) fetchList(ctx context.Context) error {
+	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := j.disk.removeAll(fetchedList); err != nil {
+		return err
+	}
+	f, err := j.disk.create(fetchedList)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.Copy(f, body); err != nil {
+		return fmt.Errorf("fetching %s: %w", j.b.backupInfo.Key, err)
+	}
+	return f.Close()
+}
+
+func (j *job) eachFetched(do func(*manifest.Entry) error) error {
+	f, err := j.disk.root.Open(fetchedList)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return j.each(f, do)
+}
+
+// each reads the backup's list.
+func (j *job) each(r io.Reader, do func(*manifest.Entry) error) error {
+	paths, sealed := textSet{}, textSet{}
+	for e, err := range manifest.Read(r) {
+		if err == nil && !paths.add(e.Path) {
+			err = fmt.Errorf("the path %q is listed twice", e.Path)
+		}
+		if err == nil && !sealed.add(e.SealedPath) {
+			err = fmt.Errorf("the sealed path %q is listed twice", e.SealedPath)
+		}
+		if err != nil {
+			return fmt.Errorf("the list %s: %w", j.b.backupInfo.Key, err)
+		}
+		if err := do(&e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) isNew(e *manifest.Entry) bool { return e.Backup == j.b.name }
+
+// note counts an entry, and remembers a new file.
+func (j *job) note(e *manifest.Entry) error {
+	j.count(e)
+	first, _, _ := strings.Cut(e.SealedPath, "/")
+	j.odd = j.odd || first == "download"
+	if j.isNew(e) {
+		// Cloned, because a part of a line keeps all of the line in memory.
+		j.files[strings.Clone(e.SealedPath)] = &file{
+			path: strings.Clone(e.SealedPath), size: e.SealedSize, hash: e.SealedSHA512, pkg: strings.Clone(e.Package)}
+	}
+	return nil
+}
+
+func (j *job) count(e *manifest.Entry) {
+	j.report.Files++
+	if j.isNew(e) {
+		j.report.New++
+	} else {
+		j.report.Carried++
+	}
+}
+
+// mkdir makes a folder once.
+func (j *job) mkdir(dir string) error {
+	if j.made[dir] {
+		return nil
+	}
+	if err := j.disk.mkdirAll(dir); err != nil {
+		return err
+	}
+	j.made[dir] = true
+	return nil
+}
+
+// move renames a file into the version's folder.
+func (j *job) move(from, sealedPath string) error {
+	to := j.dir + "/" + sealedPath
+	if err := j.mkdir(path.Dir(to)); err != nil {
+		return err
+	}
+	if err := j.disk.rename(from, to); err != nil {
+		return err
+	}
+	for dir := path.Dir(to); dir != "." && !j.touched[dir]; dir = path.Dir(dir) {
+		j.touched[dir] = true
+	}
+	return nil
+}
+
+// compare reports what a list that an interrupted run wrote leaves out of the
+// backup's list. The local list is the truth.
+func (j *job) compare(ctx context.Context, list string) error {
+	have, err := j.readList(list)
+	if err != nil {
+		return err
+	}
+	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return j.each(body, func(e *manifest.Entry) error {
+		j.count(e)
+		if !have.has(e) {
+			j.report.Missing.add(e.Path)
+		}
+		return nil
+	})
+}
+
+// preview reports what would be done.
+func (j *job) preview(ctx context.Context) error {
+	if list := j.disk.listOf(j.b.name); list != "" {
+		return j.compare(ctx, list)
+	}
+	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for _, p := range j.b.packages {
+		j.report.Fetched += p.Size
+	}
+	return j.each(body, func(e *manifest.Entry) error {
+		j.count(e)
+		if j.isNew(e) {
+			return nil
+		}
+		place, err := j.find(ctx, e)
+		if place == "" && err == nil {
+			j.report.Missing.add(e.Path)
+		}
+		return err
+	})
+}
+
+func (j *job) log() {
+	b := j.report
+	j.Logger.Info("backup archived", "backup", b.Name, "files", b.Files, "new", b.New, "carried", b.Carried, "fetched", b.Fetched)
+	for what, p := range map[string]Problems{"missing": b.Missing, "damaged": b.Damaged, "unexpected": b.Unexpected} {
+		if p.Count > 0 {
+			j.Logger.Error("backup incomplete", "backup", b.Name, "problem", what, "count", p.Count, "first", p.First)
+		}
+	}
+}
+
+// textSet holds texts as hashes of 128 bits, to be small.
+type textSet map[[2]uint64]struct{}
+
+var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func textKey(s string) [2]uint64 {
+	return [2]uint64{maphash.String(seeds[0], s), maphash.String(seeds[1], s)}
+}
+
+func (t textSet) add(s string) (isNew bool) {
+	n := len(t)
+	t[textKey(s)] = struct{}{}
+	return len(t) > n
+}
+
+// lineSet holds which sealed file lies at which sealed path.
+type lineSet struct{ set textSet }
+
+func lineText(e *manifest.Entry) string { return string(e.SealedSHA512[:]) + e.SealedPath }
+
+func (l lineSet) has(e *manifest.Entry) bool {
+	_, ok := l.set[textKey(lineText(e))]
+	return ok
+}
+
+func (j *job) readList(list string) (lineSet, error) {
+	f, err := j.disk.root.Open(list)
+	if err != nil {
+		return lineSet{}, err
+	}
+	defer f.Close()
+	set := textSet{}
+	for e, err := range manifest.Read(bufio.NewReader(f)) {
+		if err != nil {
+			return lineSet{}, fmt.Errorf("the list %s: %w", list, err)
+		}
+		set.add(lineText(&e))
+	}
+	return lineSet{set}, nil
+}

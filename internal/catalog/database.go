@@ -1,0 +1,280 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// schemaVersion changes with the schema and with what its rows mean.
+	schemaVersion = 1
+	// applicationID marks the file as firn's, so that no other is deleted.
+	applicationID = 0x6669726e
+)
+
+// Paths and names are BLOBs since they can hold any bytes, and compare as bytes.
+//
+// A folder's path begins with the storage, "file-storage/ab": that puts all
+// folders of a storage, and all below a folder, into one range. A node is a
+// file, or a folder where child is set. It is listed by the versions of its
+// storage whose seq is from first to last; last is openEnd while the newest
+// readable version lists it.
+const schema = `
+CREATE TABLE versions (
+	name TEXT PRIMARY KEY, storage TEXT NOT NULL, seq INTEGER NOT NULL,
+	list TEXT NOT NULL, list_size INTEGER NOT NULL, list_mtime INTEGER NOT NULL,
+	files INTEGER NOT NULL, size INTEGER NOT NULL, sealed_size INTEGER NOT NULL,
+	damaged TEXT NOT NULL, retry INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX versions_seq ON versions (storage, seq);
+CREATE TABLE folders (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE);
+CREATE TABLE nodes (
+	folder INTEGER NOT NULL, name BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+	child INTEGER, size INTEGER, sha512 BLOB,
+	sealed_path BLOB, sealed_size INTEGER, sealed_sha512 BLOB, extra BLOB,
+	PRIMARY KEY (folder, name, first)
+) WITHOUT ROWID;
+`
+
+var (
+	errSchema  = errors.New("the catalog is of another version of firn")
+	errForeign = errors.New("the file is a database of another program; choose another path")
+)
+
+// database is one open file. Reads and writes have connections of their own, so
+// that a long write keeps no reader waiting.
+type database struct {
+	path        string
+	file        os.FileInfo // tells whether another process replaced it
+	read, write *sql.DB
+	lookup      *sql.Stmt
+	list        *sql.Stmt
+	sealed      *sql.Stmt
+}
+
+// openDatabase opens or creates a database. One that is damaged or of another
+// schema is replaced by an empty one.
+func openDatabase(ctx context.Context, path string, log *slog.Logger) (*database, error) {
+	unlock, err := lock(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		// A log that outlived its database would be played into the new one.
+		if err := remove(path); err != nil {
+			return nil, err
+		}
+	}
+	db, err := connect(ctx, path)
+	if !isCorrupt(err) && !errors.Is(err, errSchema) {
+		return db, err
+	}
+	log.Warn("the catalog cannot be used; building it anew", "path", path, "error", err)
+	if err := remove(path); err != nil {
+		return nil, err
+	}
+	return connect(ctx, path)
+}
+
+// replace closes a damaged database and opens a new one in its place.
+func (db *database) replace(ctx context.Context, log *slog.Logger) (*database, error) {
+	unlock, err := lock(db.path)
+	if err != nil {
+		return nil, err
+	}
+	if now, err := os.Lstat(db.path); err == nil && os.SameFile(now, db.file) {
+		err = remove(db.path)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+	}
+	unlock()
+	fresh, err := openDatabase(ctx, db.path, log)
+	if err == nil {
+		_ = db.close() // nothing of it is needed
+	}
+	return fresh, err
+}
+
+// lock keeps two processes from creating or deleting a database at once: SQLite
+// guards what is in the file, not the file.
+func lock(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// remove deletes a database; what is not firn's is set aside instead.
+func remove(path string) error {
+	if own, err := isOwn(path); err != nil {
+		return err
+	} else if !own {
+		if err := os.Rename(path, path+".damaged"); err != nil {
+			return err
+		}
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// isOwn tells by SQLite's header, whose bytes 68 to 71 are the application's id.
+// No file at all and an empty one are firn's too.
+func isOwn(path string) (bool, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var header [72]byte
+	switch n, err := io.ReadFull(f, header[:]); err {
+	case nil:
+		return binary.BigEndian.Uint32(header[68:]) == applicationID, nil
+	case io.EOF, io.ErrUnexpectedEOF:
+		return n == 0, nil
+	default:
+		return false, err
+	}
+}
+
+func connect(ctx context.Context, path string) (_ *database, err error) {
+	db := &database{path: path}
+	defer func() {
+		if err != nil {
+			_ = db.close()
+		}
+	}()
+	if db.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", "_pragma=cache_size(-16384)",
+		"_pragma=synchronous(normal)", "_pragma=journal_size_limit(67108864)")); err != nil {
+		return nil, err
+	}
+	db.write.SetMaxOpenConns(1) // a second writer would only wait for the first
+	if err = db.prepareFile(ctx); err != nil {
+		return nil, err
+	}
+	if db.file, err = os.Lstat(path); err != nil {
+		return nil, err
+	}
+	if db.read, err = sql.Open("sqlite", dsn(path, "_pragma=query_only(1)", "_pragma=cache_size(-4096)")); err != nil {
+		return nil, err
+	}
+	db.read.SetMaxOpenConns(8) // bounds the memory of the page caches
+	db.read.SetMaxIdleConns(8)
+	for stmt, text := range map[**sql.Stmt]string{&db.lookup: lookupSQL, &db.list: listSQL, &db.sealed: sealedSQL} {
+		if *stmt, err = db.read.PrepareContext(ctx, text); err != nil {
+			return nil, err
+		}
+	}
+	return db, nil
+}
+
+func dsn(path string, parameters ...string) string {
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
+	for _, p := range parameters {
+		u.RawQuery += "&" + p
+	}
+	return u.String()
+}
+
+// prepareFile creates the schema in an empty file and refuses what is none of
+// this version's.
+func (db *database) prepareFile(ctx context.Context) error {
+	var id, version, tables int64
+	err := db.write.QueryRowContext(ctx, `SELECT a.application_id, u.user_version, (SELECT count(*) FROM sqlite_schema)
+		FROM pragma_application_id a, pragma_user_version u`).Scan(&id, &version, &tables)
+	switch {
+	case err != nil:
+		return err
+	case tables == 0 && id == 0:
+		err = db.createSchema(ctx)
+	case id != applicationID:
+		return fmt.Errorf("%s: %w", db.path, errForeign)
+	case version != schemaVersion:
+		return errSchema
+	}
+	if err == nil {
+		// Last, so that the application's id is in the file itself by now.
+		_, err = db.write.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+	}
+	return err
+}
+
+func (db *database) createSchema(ctx context.Context) error {
+	tx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer rollback(tx)
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, schemaVersion)
+	if _, err := tx.ExecContext(ctx, mark+schema); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// rollback ends a transaction that was not committed; after a commit it does
+// nothing.
+func rollback(tx *sql.Tx) { _ = tx.Rollback() }
+
+func (db *database) close() error {
+	var err error
+	for _, stmt := range []*sql.Stmt{db.lookup, db.list, db.sealed} {
+		if stmt != nil {
+			err = errors.Join(err, stmt.Close())
+		}
+	}
+	for _, pool := range []*sql.DB{db.read, db.write} {
+		if pool != nil {
+			err = errors.Join(err, pool.Close())
+		}
+	}
+	return err
+}
+
+func isCorrupt(err error) bool {
+	code := sqliteCode(err)
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+}
+
+func isBusy(err error) bool { return sqliteCode(err) == sqlite3.SQLITE_BUSY }
+
+// sqliteCode is the primary result code, or 0.
+func sqliteCode(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code() & 0xff
+	}
+	return 0
+}

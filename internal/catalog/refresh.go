@@ -1,0 +1,165 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+)
+
+const (
+	// openEnd is the last version of what the newest one lists, so that a night
+	// without changes touches no rows.
+	openEnd = math.MaxInt64
+	// retryAfter is how long a list that could not be read is left alone.
+	retryAfter = time.Minute
+)
+
+// Refresh brings the catalog up to date with the archive. It tells whether the
+// versions changed since the last call, by whatever process. Where nothing
+// changed it costs one readdir and one stat a version.
+//
+// Others can read meanwhile, and see every version as it was or as it is.
+func (c *Catalog) Refresh(ctx context.Context) (changed bool, err error) {
+	c.state.Lock()
+	before, retry := c.seen, time.Since(c.tried) > retryAfter
+	if retry {
+		c.tried = time.Now()
+	}
+	c.state.Unlock()
+	err = c.use(ctx, func(db *database) error { return c.refresh(ctx, db, retry) })
+	c.state.Lock()
+	defer c.state.Unlock()
+	return !slices.Equal(before, c.seen), err
+}
+
+func (c *Catalog) refresh(ctx context.Context, db *database, retry bool) error {
+	have, todo, err := c.compare(ctx, db.read, retry)
+	for err == nil && todo != nil {
+		// Looked at again inside: another process may have done it meanwhile.
+		if err = c.update(ctx, db, retry); err == nil {
+			retry = false
+			have, todo, err = c.compare(ctx, db.read, false)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot bring the catalog of %s up to date: %w", c.root, err)
+	}
+	seen := make([]stamp, len(have))
+	for i, r := range have {
+		seen[i] = r.stamp
+	}
+	c.state.Lock()
+	c.seen = seen
+	c.state.Unlock()
+	return nil
+}
+
+// compare finds the first storage of which the catalog is not up to date.
+func (c *Catalog) compare(ctx context.Context, q querier, retry bool) ([]record, *change, error) {
+	want, err := scan(c.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	have, err := records(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	again := func(r record) bool { return retry && r.retry && isReadable(c.root, r.stamp) }
+	for _, storage := range storages(have, want) {
+		h := slices.DeleteFunc(slices.Clone(have), func(r record) bool { return r.name.Storage() != storage })
+		w := slices.DeleteFunc(slices.Clone(want), func(s stamp) bool { return s.name.Storage() != storage })
+		if todo := compareStorage(storage, h, w, again); todo != nil {
+			return have, todo, nil
+		}
+	}
+	return have, nil, nil
+}
+
+func storages(have []record, want []stamp) []string {
+	var all []string
+	for _, r := range have {
+		all = append(all, r.name.Storage())
+	}
+	for _, s := range want {
+		all = append(all, s.name.Storage())
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// change is what has to be done to one storage: versions dropped from the old
+// end, versions undone from the new end, and versions added there. Whatever
+// happens in the middle is undone down to it, and added again.
+type change struct {
+	storage          string
+	drop, keep, undo []record
+	add              []stamp
+}
+
+func compareStorage(storage string, have []record, want []stamp, again func(record) bool) *change {
+	dropped := 0
+	for dropped < len(have) && !slices.ContainsFunc(want, func(s stamp) bool { return s.name == have[dropped].name }) {
+		dropped++
+	}
+	rest := have[dropped:]
+	same := 0
+	for same < len(rest) && same < len(want) && rest[same].stamp == want[same] && !again(rest[same]) {
+		same++
+	}
+	if dropped == 0 && same == len(rest) && same == len(want) {
+		return nil
+	}
+	return &change{storage, have[:dropped], rest[:same], rest[same:], want[same:]}
+}
+
+// update makes one step towards the archive, in one transaction: what was
+// undone is added again in the same one, so that no version vanishes for a
+// while, and what is new is added one by one, so that a kill loses little.
+func (c *Catalog) update(ctx context.Context, db *database, retry bool) error {
+	tx, err := c.begin(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer rollback(tx)
+	_, todo, err := c.compare(ctx, tx, retry)
+	if err != nil || todo == nil {
+		return err
+	}
+	if err := todo.shrink(ctx, tx); err != nil {
+		return err
+	}
+	add := todo.add
+	if len(todo.undo) == 0 {
+		add = add[:min(1, len(add))]
+	}
+	seq := int64(0)
+	for _, r := range todo.keep {
+		seq = r.seq
+	}
+	for _, s := range add {
+		seq++
+		if err := c.addVersion(ctx, tx, s, seq, todo.lastGood(seq)); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// begin waits for as long as another process writes.
+func (c *Catalog) begin(ctx context.Context, db *database) (*sql.Tx, error) {
+	for waiting := false; ; waiting = true {
+		tx, err := db.write.BeginTx(ctx, nil)
+		if !isBusy(err) || ctx.Err() != nil {
+			return tx, err
+		}
+		if !waiting {
+			c.log.Info("waiting for another process that updates the catalog", "path", db.path)
+		}
+	}
+}

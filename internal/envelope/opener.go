@@ -1,0 +1,228 @@
+package envelope
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// Opener opens sealed files with private keys and passphrases. It remembers
+// session keys, so that a package's files cost one public-key operation. The
+// zero value opens what is not encrypted. It is safe for concurrent use.
+type Opener struct {
+	keys        openpgp.EntityList
+	passphrases [][]byte
+
+	mu       sync.Mutex
+	sessions map[[32]byte]cipher.Block // by the hash of the packet that holds the key
+}
+
+// NewOpener takes unlocked private keys and passphrases, of which any may fit.
+func NewOpener(keys openpgp.EntityList, passphrases ...[]byte) *Opener {
+	return &Opener{keys: keys, passphrases: passphrases}
+}
+
+// maxSessions bounds the remembered session keys. Files that gpg sealed have
+// one each, and most are opened once.
+const maxSessions = 10_000
+
+func (o *Opener) remember(id [32]byte, block cipher.Block) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.sessions == nil || len(o.sessions) >= maxSessions {
+		o.sessions = make(map[[32]byte]cipher.Block)
+	}
+	o.sessions[id] = block
+}
+
+func (o *Opener) remembered(id [32]byte) cipher.Block {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sessions[id]
+}
+
+// seipd is an encrypted packet, read up to the end of its prefix.
+type seipd struct {
+	body   *body
+	prefix [prefixSize]byte
+}
+
+// maxESK bounds the packets before the encrypted one: 16 KiB is a key of far
+// over 65,536 bits.
+const (
+	maxESK     = 16 << 10
+	maxESKs    = 100
+	eskVersion = 4 // a SKESK's; the PKESK's is 3
+)
+
+// openSEIPD reads the packets that hold the session key, and the beginning of
+// the encrypted one, by which a wrong passphrase shows.
+func (o *Opener) openSEIPD(in *bufio.Reader) (*seipd, cipher.Block, error) {
+	var esks [][]byte // each with its tag before it
+	for {
+		tag, b, err := readHeader(in)
+		if err != nil {
+			return nil, nil, cutShort(err)
+		}
+		switch tag {
+		case tagPKESK, tagSKESK, tagMarker, tagPadding:
+			content, err := io.ReadAll(io.LimitReader(b, maxESK+1))
+			if err != nil {
+				return nil, nil, err
+			}
+			if len(content) > maxESK || len(esks) == maxESKs {
+				return nil, nil, damaged("openpgp: too many session keys")
+			}
+			if tag == tagPKESK || tag == tagSKESK {
+				esks = append(esks, append([]byte{tag}, content...))
+			}
+		case tagSEIPD:
+			s := &seipd{body: b}
+			var version [1]byte
+			if _, err := io.ReadFull(b, version[:]); err != nil {
+				return nil, nil, cutShort(err)
+			}
+			if version[0] != 1 {
+				return nil, nil, fmt.Errorf("%w: encrypted packet of version %d", ErrUnsupported, version[0])
+			}
+			if _, err := io.ReadFull(b, s.prefix[:]); err != nil {
+				return nil, nil, cutShort(err)
+			}
+			block, err := o.sessionKey(esks, s)
+			return s, block, err
+		default:
+			return nil, nil, refuse(tag)
+		}
+	}
+}
+
+// fits tells whether a session key is plausible for the packet; a wrong one
+// passes once in 65,536 times, and then fails at the frame or the code.
+func (s *seipd) fits(block cipher.Block) bool {
+	var prefix [prefixSize]byte
+	newCFB(block).decrypt(prefix[:], s.prefix[:])
+	return prefix[14] == prefix[16] && prefix[15] == prefix[17]
+}
+
+func (o *Opener) sessionKey(esks [][]byte, s *seipd) (cipher.Block, error) {
+	for _, esk := range esks {
+		if block := o.remembered(sha256.Sum256(esk)); block != nil && s.fits(block) {
+			return block, nil
+		}
+	}
+	var tried []error
+	var sealedFor []string
+	for _, esk := range esks {
+		blocks, who, err := o.unlock(esk)
+		if err != nil {
+			tried = append(tried, err)
+		}
+		if !slices.Contains(sealedFor, who) {
+			sealedFor = append(sealedFor, who)
+		}
+		for _, block := range blocks {
+			if s.fits(block) {
+				o.remember(sha256.Sum256(esk), block)
+				return block, nil
+			}
+		}
+	}
+	err := fmt.Errorf("%w: it is sealed for %s", ErrKey, strings.Join(sealedFor, ", "))
+	if len(esks) == 0 {
+		err = damaged("openpgp: the message has no session key")
+	}
+	return nil, errors.Join(append([]error{err}, tried...)...)
+}
+
+// unlock returns the session keys that our keys find in one packet, and for
+// whom the packet is.
+func (o *Opener) unlock(esk []byte) (blocks []cipher.Block, who string, err error) {
+	var raw bytes.Buffer
+	raw.Write([]byte{0xc0 | esk[0], 255, 0, 0, byte((len(esk) - 1) >> 8), byte(len(esk) - 1)})
+	raw.Write(esk[1:])
+	p, err := packet.Read(&raw)
+	switch p := p.(type) {
+	case *packet.EncryptedKey:
+		who = fmt.Sprintf("key %016X", p.KeyId)
+		for _, key := range o.candidates(p.KeyId) {
+			if err = decrypt(p, key); err != nil {
+				err = fmt.Errorf("key %016X: %w", key.KeyId, err)
+				continue
+			}
+			block, err := newAES(p.CipherFunc, p.Key)
+			if err != nil {
+				return nil, who, err
+			}
+			return []cipher.Block{block}, who, nil
+		}
+		return nil, who, err
+	case *packet.SymmetricKeyEncrypted:
+		if p.Version != eskVersion {
+			return nil, "a passphrase", fmt.Errorf("%w: passphrase packet of version %d", ErrUnsupported, p.Version)
+		}
+		for _, passphrase := range o.passphrases {
+			key, cipherFunc, derr := p.Decrypt(passphrase)
+			if derr != nil {
+				continue // a wrong passphrase, most likely
+			}
+			if block, err := newAES(cipherFunc, key); err == nil {
+				blocks = append(blocks, block)
+			}
+		}
+		return blocks, "a passphrase", nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%w: %T", ErrUnsupported, p)
+	}
+	return nil, "an unknown key", err
+}
+
+// decrypt turns a panic into an error: the library has been seen to panic on
+// session key packets whose numbers are missing.
+func decrypt(p *packet.EncryptedKey, key *packet.PrivateKey) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = damaged("openpgp: session key: %v", r)
+		}
+	}()
+	return p.Decrypt(key, nil)
+}
+
+// candidates are the unlocked private keys of an id; all of them, where the
+// sender hid the id.
+func (o *Opener) candidates(id uint64) (found []*packet.PrivateKey) {
+	for _, e := range o.keys {
+		private := []*packet.PrivateKey{e.PrivateKey}
+		for _, sub := range e.Subkeys {
+			private = append(private, sub.PrivateKey)
+		}
+		for _, key := range private {
+			if key != nil && !key.Encrypted && !key.Dummy() && (id == 0 || key.KeyId == id) && key.PubKeyAlgo.CanEncrypt() {
+				found = append(found, key)
+			}
+		}
+	}
+	return found
+}
+
+func newAES(f packet.CipherFunction, key []byte) (cipher.Block, error) {
+	switch f {
+	case packet.CipherAES128, packet.CipherAES192, packet.CipherAES256:
+		if len(key) != f.KeySize() {
+			return nil, damaged("openpgp: a session key of %d bytes", len(key))
+		}
+		return aes.NewCipher(key)
+	}
+	return nil, fmt.Errorf("%w: openpgp cipher %d, only AES is read", ErrUnsupported, f)
+}

@@ -1,0 +1,17 @@
+package objstore
+
+import (
+	"context"
+	"time"
+)
+
+// OpenS3Hasty is OpenS3 with the patience that a test has: 4 attempts without
+// delay, and a connection that is silent for stall is broken.
+func OpenS3Hasty(ctx context.Context, o S3Options, stall time.Duration) (*S3, error) {
+	return openS3(ctx, o, timing{attempts: 4, maxBackoff: 5 * time.Millisecond, connect: 5 * time.Second, stall: stall})
+}
+
+var (
+	KeyPath = keyPath
+	TmpDir  = tmpDir
+)
