@@ -103,7 +103,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer disk.close()
-	r := &run{Options: o, disk: disk, report: &Report{DryRun: o.DryRun}}
+	r := &run{Options: o, disk: disk, report: newReport(o.DryRun)}
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
@@ -114,16 +114,13 @@ type run struct {
 	Options
 	disk   *disk
 	report *Report
-	bucket map[string][]*backup           // by storage, oldest first
+	bucket map[string][]*backup         // by storage, oldest first
 	local  map[string][]backupname.Name // the archive's folders by storage, oldest first
 }
 
-// open finds out what is there, and takes the lock.
-func (r *run) open(ctx context.Context) (err error) {
-	if r.local, err = r.disk.folders(); err != nil {
-		return err
-	}
-	if r.bucket, err = listBucket(ctx, r.Store); err != nil {
+// open takes the lock, and finds out what is there.
+func (r *run) open(ctx context.Context) error {
+	if err := r.look(ctx); err != nil {
 		return err
 	}
 	if err := r.checkMounted(); err != nil || r.DryRun {
@@ -132,14 +129,18 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err := r.disk.lock(r.Now()); err != nil {
 		return err
 	}
-	// Another archiver may have worked until the lock was taken.
-	if r.local, err = r.disk.folders(); err != nil {
-		return err
-	}
-	if r.bucket, err = listBucket(ctx, r.Store); err != nil {
+	// Until the lock was taken another archiver may have been at work.
+	if err := r.look(ctx); err != nil {
 		return err
 	}
 	return r.sweep()
+}
+
+func (r *run) look(ctx context.Context) (err error) {
+	if r.local, err = r.disk.folders(); err == nil {
+		r.bucket, err = listBucket(ctx, r.Store)
+	}
+	return err
 }
 
 // checkMounted keeps an empty mount point from being filled: with no version

@@ -22,10 +22,10 @@ import (
 // system, and beside the versions, where no backup's file can have its name.
 const (
 	workDir     = ".firn"
-	downloadDir = workDir + "/download"    // <backup>/<sealed path>: arrived, not yet safe
-	trashDir    = workDir + "/trash"       // <version>: being deleted
+	downloadDir = workDir + "/download"     // <backup>/<sealed path>: arrived, not yet safe
+	trashDir    = workDir + "/trash"        // <version>: being deleted
 	newList     = workDir + "/archive-info" // being written
-	fetchedList = workDir + "/backup-info" // of the backup at work
+	fetchedList = workDir + "/backup-info"  // of the backup at work
 	lockFile    = workDir + "/lock"
 )
 
@@ -129,7 +129,7 @@ func (d *disk) holds(ctx context.Context, path string, size int64, hash manifest
 	}
 	defer f.Close()
 	sum := sha512.New()
-	_, err = io.CopyBuffer(sum, struct{ io.Reader }{&contextReader{ctx, f}}, make([]byte, 256<<10))
+	_, err = io.CopyBuffer(sum, &contextReader{ctx, f}, make([]byte, 256<<10))
 	return err == nil && manifest.Hash(sum.Sum(nil)) == hash, ctx.Err()
 }
 

@@ -23,13 +23,16 @@ type job struct {
 	download string // where its files arrive
 	report   *Backup
 	files    map[string]*file // the new ones, by sealed path
-	made     map[string]bool  // folders that are known to exist
-	odd      bool             // the list names files below download/
+	lacking  map[string]int   // how many of them are not here yet, by package
+	buffer   []byte
+	made     map[string]bool // folders that are known to exist
+	odd      bool            // the list names files below download/
+	rerun    bool            // an earlier run made the folder
 
-	folders []backupname.Name            // where carried files may lie, in the order to look
+	folders []backupname.Name           // where carried files may lie, in the order to look
 	listed  map[backupname.Name]lineSet // what the lists there say, as far as asked
-	touched map[string]bool              // folders in which something changed
-	emptied map[string]string            // folders that may be empty now, and the version they are of
+	touched map[string]bool             // folders in which something changed
+	emptied map[string]string           // folders that may be empty now, and the version they are of
 }
 
 // file is a new file.
@@ -48,7 +51,7 @@ func (r *run) archive(ctx context.Context, b *backup) (err error) {
 	name := b.name.String()
 	j := &job{
 		run: r, b: b, dir: name, download: downloadDir + "/" + name, report: &Backup{Name: name},
-		files: map[string]*file{}, made: map[string]bool{},
+		files: map[string]*file{}, lacking: map[string]int{}, made: map[string]bool{},
 		listed: map[backupname.Name]lineSet{}, touched: map[string]bool{}, emptied: map[string]string{},
 	}
 	began := time.Now()
@@ -59,18 +62,21 @@ func (r *run) archive(ctx context.Context, b *backup) (err error) {
 		j.report.Seconds = time.Since(began).Seconds()
 		r.report.Backups = append(r.report.Backups, *j.report)
 	}()
+	j.rerun = r.disk.isDir(name)
 	j.folders = searchOrder(b.name, r.local[b.name.Storage()])
 	if r.DryRun {
 		return j.preview(ctx)
 	}
-	if err := j.run1(ctx); err != nil {
+	if err := j.complete(ctx); err != nil {
 		return err
 	}
 	j.log()
 	return nil
 }
 
-func (j *job) run1(ctx context.Context) error {
+// complete does what is left to do of an archiving that may have begun in an
+// earlier run.
+func (j *job) complete(ctx context.Context) error {
 	list := j.disk.listOf(j.b.name)
 	if list == "" {
 		if err := j.bring(ctx); err != nil {
@@ -89,7 +95,7 @@ func (j *job) bring(ctx context.Context) error {
 	if err := j.fetchList(ctx); err != nil {
 		return err
 	}
-	if err := j.eachFetched(j.note); err != nil {
+	if err := j.eachFetched(j.unique(j.note)); err != nil {
 		return err
 	}
 	if err := j.mkdir(j.dir); err != nil {
@@ -136,22 +142,29 @@ func (j *job) eachFetched(do func(*manifest.Entry) error) error {
 
 // each reads the backup's list.
 func (j *job) each(r io.Reader, do func(*manifest.Entry) error) error {
-	paths, sealed := textSet{}, textSet{}
 	for e, err := range manifest.Read(r) {
-		if err == nil && !paths.add(e.Path) {
-			err = fmt.Errorf("the path %q is listed twice", e.Path)
-		}
-		if err == nil && !sealed.add(e.SealedPath) {
-			err = fmt.Errorf("the sealed path %q is listed twice", e.SealedPath)
+		if err == nil {
+			err = do(&e)
 		}
 		if err != nil {
 			return fmt.Errorf("the list %s: %w", j.b.backupInfo.Key, err)
 		}
-		if err := do(&e); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// unique refuses a list in which a path comes twice: which line would hold?
+func (j *job) unique(do func(*manifest.Entry) error) func(*manifest.Entry) error {
+	paths, sealed := textSet{}, textSet{}
+	return func(e *manifest.Entry) error {
+		if !paths.add(e.Path) {
+			return fmt.Errorf("%w: the path %q is listed twice", manifest.ErrInvalid, e.Path)
+		}
+		if !sealed.add(e.SealedPath) {
+			return fmt.Errorf("%w: the sealed path %q is listed twice", manifest.ErrInvalid, e.SealedPath)
+		}
+		return do(e)
+	}
 }
 
 func (j *job) isNew(e *manifest.Entry) bool { return e.Backup == j.b.name }
@@ -163,8 +176,9 @@ func (j *job) note(e *manifest.Entry) error {
 	j.odd = j.odd || first == "download"
 	if j.isNew(e) {
 		// Cloned, because a part of a line keeps all of the line in memory.
-		j.files[strings.Clone(e.SealedPath)] = &file{
-			path: strings.Clone(e.SealedPath), size: e.SealedSize, hash: e.SealedSHA512, pkg: strings.Clone(e.Package)}
+		path := strings.Clone(e.SealedPath)
+		j.files[path] = &file{path: path, size: e.SealedSize, hash: e.SealedSHA512, pkg: strings.Clone(e.Package)}
+		j.lacking[e.Package]++
 	}
 	return nil
 }
@@ -239,17 +253,17 @@ func (j *job) preview(ctx context.Context) error {
 	for _, p := range j.b.packages {
 		j.report.Fetched += p.Size
 	}
-	return j.each(body, func(e *manifest.Entry) error {
+	return j.each(body, j.unique(func(e *manifest.Entry) error {
 		j.count(e)
 		if j.isNew(e) {
 			return nil
 		}
 		place, err := j.find(ctx, e)
-		if place == "" && err == nil {
+		if err == nil && !place.found {
 			j.report.Missing.add(e.Path)
 		}
 		return err
-	})
+	}))
 }
 
 func (j *job) log() {

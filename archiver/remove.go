@@ -104,4 +104,3 @@ func (r *run) clean(ctx context.Context, storage string, versions []backupname.N
 	}
 	return nil
 }
-

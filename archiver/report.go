@@ -9,6 +9,11 @@ type Report struct {
 	Skipped []Skip    `json:"skipped"`
 }
 
+// newReport makes lists that JSON shows as empty ones.
+func newReport(dryRun bool) *Report {
+	return &Report{DryRun: dryRun, Backups: []Backup{}, Pruned: []Removal{}, Cleaned: []Removal{}, Skipped: []Skip{}}
+}
+
 // Backup is what became of one backup.
 type Backup struct {
 	Name       string   `json:"name"`
@@ -16,10 +21,10 @@ type Backup struct {
 	New        int      `json:"new"`     // of these, brought by its own packages
 	Carried    int      `json:"carried"` // of these, in the archive before
 	Fetched    int64    `json:"fetchedBytes"`
-	Missing    Problems `json:"missing"`           // listed, but found nowhere
-	Damaged    Problems `json:"damaged"`           // files and packages with other bytes than listed
-	Unexpected Problems `json:"unexpected"`        // members of packages that no list allows
-	Error      string   `json:"error,omitempty"`   // why it was not archived
+	Missing    Problems `json:"missing"`         // listed, but found nowhere
+	Damaged    Problems `json:"damaged"`         // files and packages with other bytes than listed
+	Unexpected Problems `json:"unexpected"`      // members of packages that no list allows
+	Error      string   `json:"error,omitempty"` // why it was not archived
 	Seconds    float64  `json:"durationSeconds"`
 }
 

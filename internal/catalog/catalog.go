@@ -72,10 +72,11 @@ type Catalog struct {
 	mu sync.RWMutex // held for reading while db is in use
 	db *database
 
-	state  sync.Mutex // guards what follows
-	seen   []stamp    // the versions as the last Refresh left them
-	tried  time.Time  // when lists that could not be read were last tried
 	places places
+
+	state sync.Mutex // guards what follows
+	seen  []stamp    // the versions as the last Refresh left them
+	tried time.Time  // when lists that could not be read were last tried
 }
 
 // DefaultPath is where the database of an archive is kept: in /var/cache/firn

@@ -3,16 +3,11 @@ package catalog
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/url"
 	"os"
-	"path/filepath"
 
-	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -49,8 +44,9 @@ CREATE TABLE nodes (
 `
 
 var (
-	errSchema  = errors.New("the catalog is of another version of firn")
-	errForeign = errors.New("the file is a database of another program; choose another path")
+	errReplaced = errors.New("the database was deleted or replaced by another process")
+	errSchema   = errors.New("the catalog is of another version of firn")
+	errForeign  = errors.New("the file is a database of another program; choose another path")
 )
 
 // database is one open file. Reads and writes have connections of their own, so
@@ -110,66 +106,6 @@ func (db *database) replace(ctx context.Context, log *slog.Logger) (*database, e
 	return fresh, err
 }
 
-// lock keeps two processes from creating or deleting a database at once: SQLite
-// guards what is in the file, not the file.
-func lock(path string) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
-}
-
-// remove deletes a database; what is not firn's is set aside instead.
-func remove(path string) error {
-	if own, err := isOwn(path); err != nil {
-		return err
-	} else if !own {
-		if err := os.Rename(path, path+".damaged"); err != nil {
-			return err
-		}
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// isOwn tells by SQLite's header, whose bytes 68 to 71 are the application's id.
-// No file at all and an empty one are firn's too.
-func isOwn(path string) (bool, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	var header [72]byte
-	switch n, err := io.ReadFull(f, header[:]); err {
-	case nil:
-		return binary.BigEndian.Uint32(header[68:]) == applicationID, nil
-	case io.EOF, io.ErrUnexpectedEOF:
-		return n == 0, nil
-	default:
-		return false, err
-	}
-}
-
 func connect(ctx context.Context, path string) (_ *database, err error) {
 	db := &database{path: path}
 	defer func() {
@@ -177,8 +113,8 @@ func connect(ctx context.Context, path string) (_ *database, err error) {
 			_ = db.close()
 		}
 	}()
-	if db.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate", "_pragma=cache_size(-16384)",
-		"_pragma=synchronous(normal)", "_pragma=journal_size_limit(67108864)")); err != nil {
+	if db.write, err = db.pool("_txlock=immediate", "_pragma=synchronous(normal)",
+		"_pragma=cache_size(-16384)", "_pragma=journal_size_limit(67108864)"); err != nil {
 		return nil, err
 	}
 	db.write.SetMaxOpenConns(1) // a second writer would only wait for the first
@@ -188,7 +124,7 @@ func connect(ctx context.Context, path string) (_ *database, err error) {
 	if db.file, err = os.Lstat(path); err != nil {
 		return nil, err
 	}
-	if db.read, err = sql.Open("sqlite", dsn(path, "_pragma=query_only(1)", "_pragma=cache_size(-4096)")); err != nil {
+	if db.read, err = db.pool("_pragma=query_only(1)", "_pragma=cache_size(-4096)"); err != nil {
 		return nil, err
 	}
 	db.read.SetMaxOpenConns(8) // bounds the memory of the page caches
@@ -199,14 +135,6 @@ func connect(ctx context.Context, path string) (_ *database, err error) {
 		}
 	}
 	return db, nil
-}
-
-func dsn(path string, parameters ...string) string {
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
-	for _, p := range parameters {
-		u.RawQuery += "&" + p
-	}
-	return u.String()
 }
 
 // prepareFile creates the schema in an empty file and refuses what is none of
@@ -264,9 +192,10 @@ func (db *database) close() error {
 	return err
 }
 
+// isCorrupt tells that only another database can help.
 func isCorrupt(err error) bool {
 	code := sqliteCode(err)
-	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB || errors.Is(err, errReplaced)
 }
 
 func isBusy(err error) bool { return sqliteCode(err) == sqlite3.SQLITE_BUSY }

@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -32,19 +31,29 @@ func (c *Catalog) Refresh(ctx context.Context) (changed bool, err error) {
 		c.tried = time.Now()
 	}
 	c.state.Unlock()
-	err = c.use(ctx, func(db *database) error { return c.refresh(ctx, db, retry) })
+	err = c.use(ctx, func(db *database) error {
+		if err := db.check(); err != nil {
+			return err
+		}
+		return c.refresh(ctx, db, retry)
+	})
 	c.state.Lock()
 	defer c.state.Unlock()
 	return !slices.Equal(before, c.seen), err
 }
 
 func (c *Catalog) refresh(ctx context.Context, db *database, retry bool) error {
-	have, todo, err := c.compare(ctx, db.read, retry)
+	tried := map[backupname.Name]bool{}
+	again := func(r record) bool {
+		return r.retry && retry && !tried[r.name] && isReadable(c.root, r.stamp)
+	}
+	have, todo, err := c.compare(ctx, db.read, again)
 	for err == nil && todo != nil {
-		// Looked at again inside: another process may have done it meanwhile.
-		if err = c.update(ctx, db, retry); err == nil {
-			retry = false
-			have, todo, err = c.compare(ctx, db.read, false)
+		if err = c.update(ctx, db, again); err == nil {
+			for _, r := range todo.undo {
+				tried[r.name] = true
+			}
+			have, todo, err = c.compare(ctx, db.read, again)
 		}
 	}
 	if err != nil {
@@ -60,8 +69,9 @@ func (c *Catalog) refresh(ctx context.Context, db *database, retry bool) error {
 	return nil
 }
 
-// compare finds the first storage of which the catalog is not up to date.
-func (c *Catalog) compare(ctx context.Context, q querier, retry bool) ([]record, *change, error) {
+// compare finds the first storage of which the catalog is not up to date. again
+// tells which damaged versions to try once more.
+func (c *Catalog) compare(ctx context.Context, q querier, again func(record) bool) ([]record, *change, error) {
 	want, err := scan(c.root)
 	if err != nil {
 		return nil, nil, err
@@ -70,7 +80,6 @@ func (c *Catalog) compare(ctx context.Context, q querier, retry bool) ([]record,
 	if err != nil {
 		return nil, nil, err
 	}
-	again := func(r record) bool { return retry && r.retry && isReadable(c.root, r.stamp) }
 	for _, storage := range storages(have, want) {
 		h := slices.DeleteFunc(slices.Clone(have), func(r record) bool { return r.name.Storage() != storage })
 		w := slices.DeleteFunc(slices.Clone(want), func(s stamp) bool { return s.name.Storage() != storage })
@@ -121,13 +130,14 @@ func compareStorage(storage string, have []record, want []stamp, again func(reco
 // update makes one step towards the archive, in one transaction: what was
 // undone is added again in the same one, so that no version vanishes for a
 // while, and what is new is added one by one, so that a kill loses little.
-func (c *Catalog) update(ctx context.Context, db *database, retry bool) error {
+func (c *Catalog) update(ctx context.Context, db *database, again func(record) bool) error {
 	tx, err := c.begin(ctx, db)
 	if err != nil {
 		return err
 	}
 	defer rollback(tx)
-	_, todo, err := c.compare(ctx, tx, retry)
+	// Another process may have done it while this one waited.
+	_, todo, err := c.compare(ctx, tx, again)
 	if err != nil || todo == nil {
 		return err
 	}
@@ -138,14 +148,11 @@ func (c *Catalog) update(ctx context.Context, db *database, retry bool) error {
 	if len(todo.undo) == 0 {
 		add = add[:min(1, len(add))]
 	}
-	seq := int64(0)
-	for _, r := range todo.keep {
-		seq = r.seq
-	}
+	seq := todo.kept()
 	for _, s := range add {
 		seq++
-		if err := c.addVersion(ctx, tx, s, seq, todo.lastGood(seq)); err != nil {
-			return err
+		if err := c.addVersion(ctx, tx, s, seq); err != nil {
+			return fmt.Errorf("version %s: %w", s.name, err)
 		}
 	}
 	return tx.Commit()

@@ -46,6 +46,7 @@ func TestPrecedence(t *testing.T) {
 		{name: "role in file before general environment", role: "auth", env: []string{"backup_bucket=env"}, want: "special", source: ":2"},
 		{name: "role in environment", role: "auth", env: []string{"backup_bucket_auth=env"}, want: "env", source: "environment backup_bucket_auth"},
 		{name: "role with hyphen", role: "file-storage", env: []string{"backup_bucket_file_storage=env"}, want: "env", source: "environment backup_bucket_file_storage"},
+		{name: "hyphens are no environment", env: []string{"backup-bucket=env"}, want: "general", source: ":1"},
 		{name: "other case", env: []string{"BACKUP_BUCKET=env"}, want: "general", source: ":1"},
 		{name: "empty environment", env: []string{"backup_bucket="}, want: "", source: "environment backup_bucket"},
 		{name: "value with equals sign", env: []string{"backup_bucket=a=b"}, want: "a=b", source: "environment"},

@@ -68,7 +68,7 @@ func generateConfig(o Options) *packet.Config {
 		S2KConfig: &s2k.Config{
 			S2KMode:  s2k.IteratedSaltedS2K,
 			Hash:     crypto.SHA256,
-			S2KCount: 65011712, // the most the format can say; 0.1 s here
+			S2KCount: 65011712, // the most the format can say
 		},
 	}
 	if o.Curve25519 {

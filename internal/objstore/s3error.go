@@ -34,7 +34,10 @@ func (s *S3) fail(op, key string, err error) error {
 // newError makes a requestError; kind and cause may be nil.
 func (s *S3) newError(op, key string, kind error, detail string, cause error) error {
 	for _, secret := range s.secrets {
-		detail = strings.ReplaceAll(detail, secret, "***")
+		// A shorter one is no secret, and part of ordinary words.
+		if len(secret) >= 8 {
+			detail = strings.ReplaceAll(detail, secret, "***")
+		}
 	}
 	var e requestError
 	if kind != nil {
@@ -51,22 +54,19 @@ func (s *S3) newError(op, key string, kind error, detail string, cause error) er
 	return &e
 }
 
-// kindOf finds the sentinel of an answer. The code decides: NoSuchUpload is a
-// 404 too, and says nothing about the object.
+// kindOf finds the sentinel of an answer. The status alone does not make an
+// object missing: 404 also answers an unknown upload, or an unknown user.
 func kindOf(code string, status int) error {
 	switch code {
 	case "NoSuchKey", "NoSuchBucket", "NotFound":
 		return ErrNotFound
-	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden":
+	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden",
+		"XAdminUserNotFound": // versitygw's InvalidAccessKeyId
 		return ErrDenied
 	case "PreconditionFailed": // If-Match, when a read is resumed
 		return ErrChanged
-	case "NoSuchUpload":
-		return nil
 	}
 	switch status {
-	case http.StatusNotFound:
-		return ErrNotFound
 	case http.StatusForbidden, http.StatusUnauthorized:
 		return ErrDenied
 	case http.StatusPreconditionFailed:
@@ -100,12 +100,7 @@ func detail(err error) string {
 	var request *url.Error
 	switch {
 	case errors.As(err, &api):
-		text = api.ErrorCode()
-		for _, more := range []string{api.ErrorMessage(), hints[api.ErrorCode()]} {
-			if more != "" {
-				text += ": " + more
-			}
-		}
+		text = answerText(api)
 	case errors.As(err, &request):
 		text = request.Err.Error()
 	default:
@@ -118,6 +113,21 @@ func detail(err error) string {
 	var attempts *retry.MaxAttemptsError
 	if errors.As(err, &attempts) {
 		text += fmt.Sprintf(", after %d attempts", attempts.Attempt)
+	}
+	return text
+}
+
+// answerText is the code, the message and the hint, as far as there are any.
+func answerText(api smithy.APIError) string {
+	text := api.ErrorCode()
+	message := strings.TrimSuffix(api.ErrorMessage(), ".")
+	if message == "UnknownError" { // the SDK's, when the answer has none
+		message = ""
+	}
+	for _, more := range []string{message, hints[api.ErrorCode()]} {
+		if more != "" {
+			text += ": " + more
+		}
 	}
 	return text
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,6 +18,10 @@ import (
 
 // abortTimeout limits an Abort, which runs when its caller is on the way out.
 const abortTimeout = time.Minute
+
+// errEnded is not left to the service: Ceph takes a Complete after an Abort for
+// a second one, and would have us wait for the first.
+var errEnded = errors.New("the upload was completed or aborted before")
 
 // s3Upload is a multipart upload. What it holds is a few bytes a part.
 type s3Upload struct {
@@ -76,6 +81,9 @@ func (u *s3Upload) writePart(ctx context.Context, n int, data []byte) error {
 func (u *s3Upload) take(n int) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.ended {
+		return errEnded
+	}
 	_, taken := u.parts[n]
 	if err := checkPart(n, taken); err != nil {
 		return err
@@ -87,7 +95,11 @@ func (u *s3Upload) take(n int) error {
 func (u *s3Upload) Complete(ctx context.Context) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if err := checkParts(u.parts); err != nil {
+	err := checkParts(u.parts)
+	if u.ended {
+		err = errEnded
+	}
+	if err != nil {
 		return u.s.fail("write", u.key, err)
 	}
 	parts := make([]types.CompletedPart, len(u.parts))
@@ -95,7 +107,7 @@ func (u *s3Upload) Complete(ctx context.Context) error {
 		parts[i].PartNumber = aws.Int32(int32(i + 1))
 		parts[i].ETag = aws.String(u.parts[i+1].etag)
 	}
-	_, err := u.s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+	_, err = u.s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: &u.s.bucket, Key: u.s.full(u.key), UploadId: &u.id,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})

@@ -64,8 +64,9 @@ func sendParts(ctx context.Context, u Upload, part []byte, r io.Reader, partSize
 	var idle []byte
 	for n := 1; len(part) > 0; n++ {
 		// Waits for the write before, whose buffer is idle from then on.
-		g.Go(func() error { return u.WritePart(ctx, n, part) })
-		total += int64(len(part))
+		sent := part
+		g.Go(func() error { return u.WritePart(ctx, n, sent) })
+		total += int64(len(sent))
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
@@ -73,7 +74,7 @@ func sendParts(ctx context.Context, u Upload, part []byte, r io.Reader, partSize
 		if err != nil {
 			return 0, fmt.Errorf("part %d: read its data: %w", n+1, err)
 		}
-		part, idle = next, part
+		part, idle = next, sent
 	}
 	return total, nil
 }

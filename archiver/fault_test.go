@@ -1,0 +1,272 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chipster/firn/internal/objstore"
+)
+
+// countingStore counts the packages that are fetched.
+type countingStore struct {
+	objstore.Store
+	fetched map[string]int
+}
+
+func (s countingStore) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if strings.HasSuffix(key, ".tar") {
+		s.fetched[key]++
+	}
+	return s.Store.Get(ctx, key, offset, length)
+}
+
+const killVariable = "FIRN_TEST_KILL_ARCHIVER_AT"
+
+// prepareKill makes a world with all that a run can have to do: two backups to
+// pull, files to carry, versions to prune, a bucket to clean.
+func prepareKill(t testing.TB, dir string) {
+	w := openWorld(t, filepath.Join(dir, "bucket"), filepath.Join(dir, "root"))
+	u := &nightly{w, "fs", map[string]string{"a/1": "one", "b/2": "two", "c/3": "three"}}
+	for i := range 3 {
+		w.now = start.AddDate(0, 0, i-5)
+		u.plain["a/1"] = fmt.Sprint("one ", i)
+		u.backup(t)
+		w.run(t)
+	}
+	w.now = start.AddDate(0, 0, -1)
+	delete(u.plain, "b/2")
+	u.plain["d/4"], u.plain["d/5"] = "four", "five"
+	n := u.backup(t)
+	// One more package, so that it shows which ones are fetched again.
+	w.put(t, n.String()+"/z.tar", pack(t))
+	w.now = start
+	u.plain["e/6"] = "six"
+	u.backup(t)
+}
+
+func killOptions(w *world) Options {
+	o := w.options()
+	o.Now = func() time.Time { return start.Add(time.Hour) }
+	o.Retention = Retention{KeepLast: 3, KeepDays: 1}
+	return o
+}
+
+// TestKilledChild is the process that TestKill kills.
+func TestKilledChild(t *testing.T) {
+	at, err := strconv.Atoi(os.Getenv(killVariable))
+	if err != nil {
+		return // an ordinary run of the tests
+	}
+	dir := os.Getenv(killVariable + "_DIR")
+	w := openWorld(t, filepath.Join(dir, "bucket"), filepath.Join(dir, "root"))
+	o := killOptions(w)
+	steps := 0
+	o.step = func(string) {
+		if steps++; steps == at {
+			must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
+			select {}
+		}
+	}
+	_, err = Run(t.Context(), o)
+	must(t, err)
+}
+
+// An archiver killed before any of its changes loses nothing, hides nothing
+// from a reader, and the next run ends where an undisturbed one does.
+func TestKill(t *testing.T) {
+	prepared := t.TempDir()
+	prepareKill(t, prepared)
+	clone := func() *world {
+		dir := t.TempDir()
+		must(t, os.CopyFS(dir, os.DirFS(prepared)))
+		return openWorld(t, filepath.Join(dir, "bucket"), filepath.Join(dir, "root"))
+	}
+	calm := clone()
+	o := killOptions(calm)
+	var steps []string
+	o.step = func(what string) {
+		calm.checkFindable(t) // at each instant
+		steps = append(steps, what)
+	}
+	report, err := Run(t.Context(), o)
+	must(t, err)
+	if len(report.Backups) != 2 || len(report.Pruned) != 2 || len(report.Cleaned) != 2 || len(steps) < 40 {
+		t.Fatalf("too little to do: %d steps, %+v", len(steps), report)
+	}
+	calm.checkArchive(t)
+	wantRoot, wantBucket := tree(t, calm.root), tree(t, calm.bucket)
+	delete(wantRoot, lockFile)
+	for i, step := range steps {
+		w := clone()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledChild$")
+		cmd.Env = append(os.Environ(), killVariable+"="+strconv.Itoa(i+1), killVariable+"_DIR="+filepath.Dir(w.root))
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("before %q: %v: %s", step, err, out)
+		}
+		w.checkFindable(t)
+		store := countingStore{w.store, map[string]int{}}
+		o := killOptions(w)
+		o.Store = store
+		if _, err := Run(t.Context(), o); err != nil {
+			t.Fatalf("killed before %q: %v", step, err)
+		}
+		gotRoot := tree(t, w.root)
+		delete(gotRoot, lockFile)
+		if !maps.Equal(gotRoot, wantRoot) {
+			t.Errorf("killed before %q: the archive holds %q, not %q", step, sorted(gotRoot), sorted(wantRoot))
+		}
+		if got := tree(t, w.bucket); !maps.Equal(got, wantBucket) {
+			t.Errorf("killed before %q: the bucket holds %q, not %q", step, sorted(got), sorted(wantBucket))
+		}
+		for key := range store.fetched {
+			backup, _, _ := strings.Cut(key, "/")
+			if moved := slices.IndexFunc(steps, func(s string) bool { return strings.HasPrefix(s, "rename "+backup) }); moved < i {
+				t.Errorf("killed before %q: %s was fetched again", step, key)
+			}
+		}
+		w.checkNoEmptyFolders(t)
+	}
+}
+
+// brokenStore fails a Get in the middle.
+type brokenStore struct {
+	objstore.Store
+	left int64
+}
+
+var errBroken = errors.New("the line is cut")
+
+func (s *brokenStore) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	r, err := s.Store.Get(ctx, key, offset, length)
+	if err != nil || !strings.HasSuffix(key, ".tar") {
+		return r, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(io.LimitReader(r, s.left), brokenReader{}), r}, nil
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errBroken }
+
+// A store that fails is not a damaged package: nothing is published.
+func TestStoreFailsInTheMiddle(t *testing.T) {
+	for _, left := range []int64{0, 100, 512, 600, 1024, 1600} {
+		w := newWorld(t)
+		u := &nightly{w, "fs", map[string]string{"a": "one", "b": "two"}}
+		u.backup(t)
+		o := w.options()
+		o.Store = &brokenStore{w.store, left}
+		report, err := Run(t.Context(), o)
+		if !errors.Is(err, errBroken) || errors.Is(err, ErrIncomplete) || report.Backups[0].Error == "" {
+			t.Errorf("after %d bytes: %v", left, err)
+		}
+		if len(w.versions(t)) != 0 {
+			t.Errorf("after %d bytes: archived", left)
+		}
+		w.run(t)
+		w.checkArchive(t)
+	}
+}
+
+// TestFullDiskChild is the process in TestDiskFull that can write only small
+// files: a limit of its own, for go test writes files too.
+func TestFullDiskChild(t *testing.T) {
+	dir := os.Getenv(fullVariable)
+	if dir == "" {
+		return // an ordinary run of the tests
+	}
+	w := openWorld(t, filepath.Join(dir, "bucket"), filepath.Join(dir, "root"))
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 20_000, Max: 20_000}))
+	_, err := Run(t.Context(), w.options())
+	if !errors.Is(err, syscall.EFBIG) || !strings.Contains(err.Error(), "b/large") {
+		t.Errorf("%v", err)
+	}
+}
+
+const fullVariable = "FIRN_TEST_FULL_DISK"
+
+// A full disk ends the run with the file's name; what came before is kept.
+func TestDiskFull(t *testing.T) {
+	w := newWorld(t)
+	n := w.nameAt(t, "fs")
+	files := []sealed{w.seal(n, "a/small", "small"), w.seal(n, "b/large", strings.Repeat("large", 10_000))}
+	w.upload(t, n, files)
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFullDiskChild$")
+	cmd.Env = append(os.Environ(), fullVariable+"="+filepath.Dir(w.root))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if len(w.versions(t)) != 0 {
+		t.Error("archived")
+	}
+	if !exists(filepath.Join(w.root, downloadDir, n.String(), "a/small.lz4.gpg")) {
+		t.Error("the file that came before is gone")
+	}
+	w.run(t)
+	w.checkArchive(t)
+}
+
+// What the disk damaged between two runs is fetched again.
+func TestResumeChecksHashes(t *testing.T) {
+	w := newWorld(t)
+	n := w.nameAt(t, "fs")
+	a, b, c := w.seal(n, "x/a", "aaa"), w.seal(n, "x/b", "bbb"), w.seal(n, "x/c", "ccc")
+	w.upload(t, n, []sealed{a, b, c})
+	for p, content := range map[string]string{
+		w.folder(n, a.entry.SealedPath):                                        string(a.bytes),
+		w.folder(n, b.entry.SealedPath):                                        strings.Repeat("?", len(b.bytes)),
+		filepath.Join(w.root, downloadDir, n.String(), c.entry.SealedPath):     strings.Repeat("?", len(c.bytes)),
+		filepath.Join(w.root, downloadDir, n.String(), "junk"):                 "junk",
+		filepath.Join(w.root, downloadDir, "fs_2020-01-01T00:00:00.000Z", "a"): "of a backup that is gone",
+		filepath.Join(w.root, trashDir, "fs_2020-01-01T00:00:00.000Z", "a"):    "of a version that was being deleted",
+		w.folder(n, "download", "_small_files.tar"):                            "of the original's archiver",
+	} {
+		must(t, os.MkdirAll(filepath.Dir(p), 0o755))
+		must(t, os.WriteFile(p, []byte(content), 0o644))
+	}
+	w.run(t)
+	w.checkArchive(t)
+	if v := w.versions(t)["fs"]; len(v) != 1 || len(v[0].entries) != 3 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// Where the list names the packages, only those are fetched that hold something
+// which is not here yet.
+func TestOnlyNeededPackagesAreFetched(t *testing.T) {
+	w := newWorld(t)
+	n := w.nameAt(t, "fs")
+	a, b := inPackage("a.tar", w.seal(n, "a", "a"))[0], inPackage("b.tar", w.seal(n, "b", "b"))[0]
+	w.upload(t, n, nil)
+	w.put(t, n.String()+"/backup-info", list(t, a.entry, b.entry))
+	w.put(t, n.String()+"/a.tar", pack(t, a))
+	w.put(t, n.String()+"//srv/b.tar", pack(t, b))
+	must(t, os.Mkdir(w.folder(n), 0o755))
+	must(t, os.WriteFile(w.folder(n, "a.lz4.gpg"), a.bytes, 0o644))
+	store := countingStore{w.store, map[string]int{}}
+	o := w.options()
+	o.Store = store
+	_, err := Run(t.Context(), o)
+	must(t, err)
+	if len(store.fetched) != 1 || store.fetched[n.String()+"//srv/b.tar"] != 1 {
+		t.Errorf("fetched %v", store.fetched)
+	}
+	w.checkArchive(t)
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/chipster/firn/archiver"
+)
+
+var archiveSettings = []setting{
+	{flag: "daily", key: "backup-daily-count", usage: "keep the first dump of each day for `N` days, at least 3"},
+	{flag: "monthly", key: "backup-monthly-count", usage: "keep the first dump of each month for `N` months"},
+}
+
+func archiveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "archive",
+		Usage:     "move backups from the bucket into an archive",
+		ArgsUsage: "ROOT",
+		Description: `Pulls the backups that wait in the bucket into the folder ROOT, checks every
+file on the way, and tells the bucket what is archived. Then it deletes old
+versions from ROOT, and from the bucket what is archived. No key is needed.
+
+It can be interrupted at any time; the next run goes on. Files that are missing
+or damaged are reported (exit code 3) and uploaded again by the next backup.
+Nothing is deleted while the newest version is in the future or more than 7
+days old.
+
+Of files it keeps the last versions and the young ones, whichever are more; of
+databases the first of each day and of each month, and everything for a week.
+
+Examples:
+   firn archive /mnt/archive --store s3://backup --s3-endpoint a3s.fi
+   firn archive /mnt/archive --store file:///backup --dry-run
+   firn archive /mnt/archive --config /opt/chipster/conf/chipster.yaml --json`,
+		Flags: append(settingFlags(append(storeSettings, archiveSettings...)),
+			&cli.IntFlag{Name: "keep-last", Value: 60, Usage: "keep the last `N` versions of files"},
+			&cli.IntFlag{Name: "keep-days", Value: 60, Usage: "keep all versions of files younger than `N` days"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
+			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
+		),
+		Action: archive,
+	}
+}
+
+func archive(c *cli.Context) error {
+	args, err := arguments(c, "ROOT")
+	if err != nil {
+		return err
+	}
+	o := archiver.Options{Root: args[0], DryRun: c.Bool("dry-run"), Logger: logger(c)}
+	if o.Retention, err = retentionOf(c); err != nil {
+		return err
+	}
+	cfg, err := configOf(c)
+	if err != nil {
+		return err
+	}
+	if o.Store, err = openConfiguredStore(c, cfg, ""); err != nil {
+		return err
+	}
+	var bar archiveBar
+	o.Progress = func(backup string, done, total int64) { bar.show(c, backup, done, total) }
+	report, err := archiver.Run(c.Context, o)
+	bar.done()
+	if report == nil {
+		return err
+	}
+	return errors.Join(err, printArchive(c, report))
+}
+
+func retentionOf(c *cli.Context) (r archiver.Retention, err error) {
+	cfg, err := configOf(c, archiveSettings...)
+	if err != nil {
+		return r, err
+	}
+	daily, err := cfg.Int("backup-daily-count", "")
+	monthly, err2 := cfg.Int("backup-monthly-count", "")
+	if err := errors.Join(err, err2); err != nil {
+		return r, usageError{err}
+	}
+	r = archiver.Retention{KeepLast: c.Int("keep-last"), KeepDays: c.Int("keep-days"), Daily: daily, Monthly: monthly}
+	// Zero would be the default to the archiver: never what somebody meant.
+	if r.KeepLast < 1 || r.KeepDays < 1 || r.Daily < 3 || r.Monthly < 1 {
+		return r, usagef("--keep-last, --keep-days and --monthly must be at least 1, --daily at least 3")
+	}
+	return r, nil
+}
+
+// archiveBar shows one backup after the other.
+type archiveBar struct {
+	*progress
+	backup string
+	shown  int64
+}
+
+func (b *archiveBar) show(c *cli.Context, backup string, done, total int64) {
+	if b.backup != backup {
+		b.done()
+		*b = archiveBar{newProgress(c, backup, total), backup, 0}
+	}
+	b.Add(0, done-b.shown)
+	b.shown = done
+}
+
+func (b *archiveBar) done() {
+	if b.progress != nil {
+		b.Done()
+	}
+}
+
+func printArchive(c *cli.Context, r *archiver.Report) error {
+	if c.Bool("json") {
+		return printJSON(c, r)
+	}
+	w := c.App.Writer
+	would := ""
+	if r.DryRun {
+		would = "would be "
+	}
+	for _, b := range r.Backups {
+		if b.Error != "" {
+			fmt.Fprintf(w, "%s: not archived: %s\n", b.Name, b.Error)
+			continue
+		}
+		fmt.Fprintf(w, "%s: %sarchived: %d files, %d of them new, %s fetched\n", b.Name, would, b.Files, b.New, humanBytes(b.Fetched))
+		printProblems(c, "missing", b.Missing)
+		printProblems(c, "damaged", b.Damaged)
+		printProblems(c, "unexpected", b.Unexpected)
+	}
+	for _, v := range r.Pruned {
+		fmt.Fprintf(w, "%s: %sdeleted from the archive: %s\n", v.Name, would, humanBytes(v.Bytes))
+	}
+	for _, b := range r.Cleaned {
+		fmt.Fprintf(w, "%s: %sdeleted from the bucket: %s\n", b.Name, would, humanBytes(b.Bytes))
+	}
+	for _, s := range r.Skipped {
+		fmt.Fprintf(w, "%s: %s\n", s.Name, s.Reason)
+	}
+	return nil
+}
+
+func printProblems(c *cli.Context, what string, p archiver.Problems) {
+	if p.Count == 0 {
+		return
+	}
+	fmt.Fprintf(c.App.Writer, "  %-10s %d\n", what, p.Count)
+	for _, first := range p.First {
+		fmt.Fprintf(c.App.Writer, "    %q\n", first)
+	}
+}

@@ -1,0 +1,174 @@
+package fs
+
+import (
+	"context"
+	"slices"
+	"syscall"
+	"time"
+
+	gofuse "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/catalog"
+)
+
+// rootNode is the folder of the storages.
+type rootNode struct {
+	gofuse.Inode
+	t *tree
+}
+
+var _ = interface {
+	gofuse.NodeGetattrer
+	gofuse.NodeLookuper
+	gofuse.NodeOpendirHandler
+	gofuse.NodeStatfser
+}((*rootNode)(nil))
+
+func (n *rootNode) Getattr(ctx context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.t.folderAttr(&out.Attr, newest(n.t.versions.get(ctx)))
+	out.SetTimeout(refreshInterval)
+	return 0
+}
+
+// newest is the time of the newest version.
+func newest(versions []catalog.Version) (at time.Time) {
+	for _, v := range versions {
+		if v.Name.Time().After(at) {
+			at = v.Name.Time()
+		}
+	}
+	return at
+}
+
+func (n *rootNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
+	out.SetEntryTimeout(refreshInterval)
+	out.SetAttrTimeout(refreshInterval)
+	versions := n.t.versions.of(ctx, name)
+	if len(versions) == 0 {
+		return nil, syscall.ENOENT
+	}
+	n.t.folderAttr(&out.Attr, newest(versions))
+	return n.NewInode(ctx, &storageNode{t: n.t, storage: name}, identity(syscall.S_IFDIR, name, "")), 0
+}
+
+func (n *rootNode) OpendirHandle(ctx context.Context, _ uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
+	var entries []fuse.DirEntry
+	for _, v := range n.t.versions.get(ctx) {
+		storage := v.Name.Storage()
+		if len(entries) == 0 || entries[len(entries)-1].Name != storage {
+			entries = append(entries, dirEntry(storage, identity(syscall.S_IFDIR, storage, "")))
+		}
+	}
+	return newDirHandle(&n.Inode, listOf(entries), errnoOf), 0, 0
+}
+
+func (n *rootNode) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
+	statfs(n.t.versions.get(ctx), out)
+	return 0
+}
+
+// statfs shows a full disk of all that the versions hold.
+func statfs(versions []catalog.Version, out *fuse.StatfsOut) {
+	const unit = 4096
+	for _, v := range versions {
+		out.Blocks += uint64(v.Size+unit-1) / unit
+		out.Files += uint64(v.Files)
+	}
+	out.Bsize, out.Frsize, out.NameLen = unit, unit, maxName
+}
+
+// storageNode is the folder of a storage's versions.
+type storageNode struct {
+	gofuse.Inode
+	t       *tree
+	storage string
+}
+
+var _ = interface {
+	gofuse.NodeGetattrer
+	gofuse.NodeLookuper
+	gofuse.NodeOpendirHandler
+}((*storageNode)(nil))
+
+func (n *storageNode) Getattr(ctx context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.t.folderAttr(&out.Attr, newest(n.t.versions.of(ctx, n.storage)))
+	out.SetTimeout(refreshInterval)
+	return 0
+}
+
+func (n *storageNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
+	out.SetEntryTimeout(refreshInterval)
+	versions := n.t.versions.of(ctx, n.storage)
+	if name == catalog.Latest && len(versions) > 0 {
+		out.SetAttrTimeout(refreshInterval)
+		link := &latestNode{t: n.t, storage: n.storage}
+		link.fill(&out.Attr, versions[len(versions)-1].Name)
+		return n.NewInode(ctx, link, latestIdentity(n.storage)), 0
+	}
+	i := slices.IndexFunc(versions, func(v catalog.Version) bool { return v.Name.TimeText() == name })
+	if i < 0 {
+		return nil, syscall.ENOENT
+	}
+	v := versions[i]
+	n.t.folderAttr(&out.Attr, v.Name.Time())
+	return n.NewInode(ctx, &folderNode{t: n.t, version: v}, folderIdentity(v, "")), 0
+}
+
+func (n *storageNode) OpendirHandle(ctx context.Context, _ uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
+	var entries []fuse.DirEntry
+	for _, v := range n.t.versions.of(ctx, n.storage) {
+		entries = append(entries, dirEntry(v.Name.TimeText(), folderIdentity(v, "")))
+	}
+	if len(entries) > 0 {
+		entries = append(entries, dirEntry(catalog.Latest, latestIdentity(n.storage)))
+	}
+	return newDirHandle(&n.Inode, listOf(entries), errnoOf), 0, 0
+}
+
+// latestNode is the symbolic link to the newest version, readable or not: who
+// asks for the latest is not to get an older one without a word.
+type latestNode struct {
+	gofuse.Inode
+	t       *tree
+	storage string
+}
+
+var _ = interface {
+	gofuse.NodeGetattrer
+	gofuse.NodeReadlinker
+}((*latestNode)(nil))
+
+func latestIdentity(storage string) gofuse.StableAttr {
+	return identity(syscall.S_IFLNK, storage, catalog.Latest)
+}
+
+func (n *latestNode) fill(a *fuse.Attr, target backupname.Name) {
+	a.Mode = syscall.S_IFLNK | 0o777
+	a.Nlink = 1
+	a.Size = uint64(len(target.TimeText()))
+	n.t.attr(a, target.Time())
+}
+
+func (n *latestNode) target(ctx context.Context) (backupname.Name, syscall.Errno) {
+	versions := n.t.versions.of(ctx, n.storage)
+	if len(versions) == 0 {
+		return backupname.Name{}, syscall.ESTALE
+	}
+	return versions[len(versions)-1].Name, 0
+}
+
+func (n *latestNode) Getattr(ctx context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	target, errno := n.target(ctx)
+	if errno == 0 {
+		n.fill(&out.Attr, target)
+		out.SetTimeout(refreshInterval)
+	}
+	return errno
+}
+
+func (n *latestNode) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
+	target, errno := n.target(ctx)
+	return []byte(target.TimeText()), errno
+}

@@ -1,0 +1,303 @@
+package catalog
+
+import (
+	"context"
+	"crypto/sha512"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/manifest"
+)
+
+// sealedSQL gives the folders of the last versions that list a sealed file, the
+// last of those around the version first, then the newest first.
+const sealedSQL = `SELECT (SELECT p.name FROM versions p WHERE p.storage = v.storage AND p.damaged = '' AND p.seq <= n.last
+		ORDER BY p.seq DESC LIMIT 1)
+	FROM versions v JOIN folders f ON f.path = ?2 JOIN nodes n ON n.folder = f.id
+	WHERE v.name = ?1 AND n.name = ?3 AND n.sealed_path = ?4 AND n.sealed_size = ?5 AND n.sealed_sha512 = ?6
+	ORDER BY n.first <= v.seq AND n.last >= v.seq DESC, n.last DESC`
+
+// listedSQL gives all versions that list a sealed file.
+const listedSQL = `SELECT p.name FROM versions p
+	WHERE p.storage = ?1 AND p.damaged = '' AND EXISTS (SELECT 1 FROM folders f JOIN nodes n ON n.folder = f.id
+		WHERE f.path = ?2 AND n.name = ?3 AND n.first <= p.seq AND n.last >= p.seq
+			AND n.sealed_path = ?4 AND n.sealed_size = ?5 AND n.sealed_sha512 = ?6)`
+
+// patience is how long to wait before each further search, for an archiver that
+// was faster than the last one.
+var patience = []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
+
+// search is the search for one sealed file.
+type search struct {
+	c    *Catalog
+	v    Version
+	e    *manifest.Entry
+	key  placeKey
+	root *os.Root
+
+	listed map[backupname.Name]bool // versions known to list exactly this file
+	last   backupname.Name          // the last of them around v
+	failed error                    // a place that could not be looked at
+	seen   string                   // what was found instead
+}
+
+// OpenSealed finds and opens the sealed file of an entry of v; the caller closes
+// it. Its size is right. Its hash was checked only where the catalog does not
+// know that the folder that holds it lists exactly this file: while an archiver
+// is at work, or after one died. Errors: ErrMissing, or why the file cannot be
+// read. Backup of the entry does not matter.
+func (c *Catalog) OpenSealed(ctx context.Context, v Version, e *manifest.Entry) (*os.File, error) {
+	root, err := os.OpenRoot(c.root)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the archive: %w", err)
+	}
+	defer root.Close()
+	s := &search{c: c, v: v, e: e, key: keyOf(v, e), root: root}
+	f, err := s.quick(ctx)
+	for i := 0; f == nil && err == nil; i++ {
+		f, err = s.everywhere(ctx)
+		if f != nil || err != nil || s.failed != nil || i == len(patience) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(patience[i]):
+		}
+	}
+	switch {
+	case f != nil:
+		return f, nil
+	case err == nil && s.failed != nil:
+		err = s.failed
+	case err == nil:
+		err = fmt.Errorf("%w%s", ErrMissing, s.seen)
+	}
+	return nil, fmt.Errorf("%s of %s: %w", e.SealedPath, v.Name, err)
+}
+
+func (s *search) args(first string) []any {
+	dir, name := path.Split(s.e.Path)
+	return []any{first, folderPath(s.v, strings.TrimSuffix(dir, "/")), []byte(name),
+		[]byte(s.e.SealedPath), s.e.SealedSize, s.e.SealedSHA512[:]}
+}
+
+// quick looks where the file was found before, and where the catalog says.
+func (s *search) quick(ctx context.Context) (*os.File, error) {
+	if p, ok := s.c.places.get(s.key); ok {
+		if f, info := s.open(p.folder); f != nil {
+			if os.SameFile(info, p.info) && info.ModTime().Equal(p.info.ModTime()) {
+				return f, nil
+			}
+			_ = f.Close()
+		}
+	}
+	var folders []backupname.Name
+	err := s.c.use(ctx, func(db *database) (err error) {
+		rows, err := db.sealed.QueryContext(ctx, s.args(s.v.Name.String())...)
+		if err == nil {
+			folders, err = names(rows)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, folder := range folders {
+		if i == 0 {
+			s.last = folder
+		}
+		if f, _ := s.open(folder); f != nil {
+			return f, nil
+		}
+	}
+	return nil, nil
+}
+
+// names reads and closes rows of one column.
+func names(rows *sql.Rows) (all []backupname.Name, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		name, err := backupname.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, name)
+	}
+	return all, rows.Err()
+}
+
+// everywhere looks into all folders of the storage, with a list or without one.
+// Files only move forward, so it goes forward from where the file should be,
+// then from the version itself, and to earlier ones at last.
+func (s *search) everywhere(ctx context.Context) (*os.File, error) {
+	if s.listed == nil {
+		var known []backupname.Name
+		err := s.c.use(ctx, func(db *database) (err error) {
+			rows, err := db.read.QueryContext(ctx, listedSQL, s.args(s.v.Name.Storage())...)
+			if err == nil {
+				known, err = names(rows)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		s.listed = map[backupname.Name]bool{}
+		for _, name := range known {
+			s.listed[name] = true
+		}
+	}
+	folders, err := folderNames(s.c.root)
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range s.order(folders) {
+		f, info := s.open(folder)
+		if f == nil {
+			continue
+		}
+		ok, err := s.listed[folder], error(nil)
+		if !ok {
+			ok, err = s.isIt(ctx, f)
+		}
+		if ok && err == nil {
+			s.c.places.put(s.key, place{folder, info})
+			return f, nil
+		}
+		_ = f.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		s.note(folder, err)
+	}
+	return nil, nil
+}
+
+func (s *search) order(folders []backupname.Name) []backupname.Name {
+	folders = slices.DeleteFunc(folders, func(n backupname.Name) bool { return n.Storage() != s.v.Name.Storage() })
+	at := func(name backupname.Name) int {
+		i, _ := slices.BinarySearchFunc(folders, name, backupname.Compare)
+		return i
+	}
+	own := at(s.v.Name)
+	last := own
+	if !s.last.IsZero() {
+		last = max(own, at(s.last))
+	}
+	earlier := slices.Clone(folders[:own])
+	slices.Reverse(earlier)
+	return slices.Concat(folders[last:], folders[own:last], earlier)
+}
+
+// open opens what may be the file in a folder: a regular file of the right
+// size. Where there is none, it returns nil.
+func (s *search) open(folder backupname.Name) (*os.File, os.FileInfo) {
+	name := folder.String() + "/" + s.e.SealedPath
+	// An os.Root keeps symbolic links from leading outside, but follows those
+	// that do not, which Lstat does not do with the last one.
+	info, err := s.root.Lstat(name)
+	switch {
+	case err != nil:
+		s.note(folder, err)
+		return nil, nil
+	case !info.Mode().IsRegular() || info.Size() != s.e.SealedSize:
+		s.note(folder, nil)
+		return nil, nil
+	}
+	f, err := s.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		s.note(folder, err)
+		return nil, nil
+	}
+	opened, err := f.Stat()
+	if err != nil || !os.SameFile(info, opened) || opened.Size() != s.e.SealedSize {
+		s.note(folder, err)
+		_ = f.Close()
+		return nil, nil
+	}
+	return f, opened
+}
+
+// note remembers why a candidate was none, for the error at the end.
+func (s *search) note(folder backupname.Name, err error) {
+	switch {
+	case err == nil:
+		s.seen = fmt.Sprintf("; what has its name in %s is another file", folder)
+	case !isAbsent(err) && !errors.Is(err, unix.ENAMETOOLONG) && !errors.Is(err, unix.ELOOP) && s.failed == nil:
+		s.failed = err
+	}
+}
+
+// isIt compares the hash, and rewinds.
+func (s *search) isIt(ctx context.Context, f *os.File) (bool, error) {
+	h := sha512.New()
+	buf := make([]byte, 1<<20)
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		n, err := f.Read(buf)
+		h.Write(buf[:n])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err == nil && manifest.Hash(h.Sum(nil)) == s.e.SealedSHA512, err
+}
+
+// place is where a file was found that was not where the catalog says.
+type place struct {
+	folder backupname.Name
+	info   os.FileInfo
+}
+
+type placeKey [sha512.Size256]byte
+
+func keyOf(v Version, e *manifest.Entry) placeKey {
+	return sha512.Sum512_256([]byte(v.Name.Storage() + "/" + e.SealedPath + "\x00" + string(e.SealedSHA512[:])))
+}
+
+// maxPlaces bounds the memory that places take to a few megabytes.
+const maxPlaces = 1 << 14
+
+// places remembers what had to be searched for.
+type places struct {
+	mu sync.Mutex
+	m  map[placeKey]place
+}
+
+func (p *places) get(k placeKey) (place, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found, ok := p.m[k]
+	return found, ok
+}
+
+func (p *places) put(k placeKey, at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.m == nil || len(p.m) >= maxPlaces {
+		p.m = map[placeKey]place{}
+	}
+	p.m[k] = at
+}

@@ -1,0 +1,136 @@
+package objstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chipster/firn/internal/objstore"
+)
+
+func testPartsAnyOrder(t *testing.T, s fixture, dir string) {
+	data := noise(1, 5*objstore.MinPart+17)
+	for name, order := range map[string][]int{
+		"up": {1, 2, 3, 4, 5, 6}, "down": {6, 5, 4, 3, 2, 1}, "first last": {2, 3, 4, 6, 5, 1},
+	} {
+		key := dir + name
+		u := create(t, s, key)
+		for _, n := range order {
+			if got := list(t, s, key); len(got) > 0 {
+				t.Fatalf("%s: visible before Complete", name)
+			}
+			writePart(t, u, n, string(data[(n-1)*objstore.MinPart:min(n*objstore.MinPart, len(data))]))
+		}
+		complete(t, u)
+		if get(t, s, key) != string(data) {
+			t.Errorf("%s: other data", name)
+		}
+	}
+	u := create(t, s, dir+"at once")
+	var wg sync.WaitGroup
+	for n := 6; n > 0; n-- {
+		wg.Go(func() {
+			part := bytes.Clone(data[(n-1)*objstore.MinPart : min(n*objstore.MinPart, len(data))])
+			if err := u.WritePart(t.Context(), n, part); err != nil {
+				t.Error(err)
+			}
+			clear(part) // ours again
+		})
+	}
+	wg.Wait()
+	complete(t, u)
+	if get(t, s, dir+"at once") != string(data) {
+		t.Error("at once: other data")
+	}
+}
+
+func testPartsOfAnySize(t *testing.T, s fixture, dir string) {
+	sizes := []int{objstore.MinPart + 3, objstore.MinPart, 2 * objstore.MinPart, objstore.MinPart + 1, 1}
+	want := make([]byte, 0, 7*objstore.MinPart)
+	parts := make([][]byte, len(sizes))
+	for i, size := range sizes {
+		parts[i] = noise(uint64(i), size)
+		want = append(want, parts[i]...)
+	}
+	for _, order := range [][]int{{2, 4, 3, 1, 5}, {5, 4, 1, 3, 2}, {3, 1, 2, 5, 4}} {
+		key := dir + fmt.Sprint(order)
+		u := create(t, s, key)
+		for _, n := range order {
+			writePart(t, u, n, string(parts[n-1]))
+		}
+		complete(t, u)
+		if get(t, s, key) != string(want) {
+			t.Errorf("%v: other data", order)
+		}
+	}
+}
+
+func testPartsGap(t *testing.T, s fixture, dir string) {
+	u := create(t, s, dir+"gap")
+	writePart(t, u, 1, strings.Repeat("x", objstore.MinPart))
+	writePart(t, u, 3, "x")
+	if err := u.Complete(t.Context()); err == nil || !strings.Contains(err.Error(), "part 2") {
+		t.Errorf("Complete without part 2: %v", err)
+	}
+	if err := create(t, s, dir+"none").Complete(t.Context()); err == nil {
+		t.Error("Complete without parts: no error")
+	}
+	if got := list(t, s, dir); len(got) > 0 {
+		t.Errorf("visible: %q", got)
+	}
+}
+
+func testPartsRefused(t *testing.T, s fixture, dir string) {
+	u := create(t, s, dir+"x")
+	writePart(t, u, 2, "x")
+	for _, n := range []int{-1, 0, 2, objstore.MaxParts + 1} {
+		if err := u.WritePart(t.Context(), n, []byte("y")); err == nil {
+			t.Errorf("part %d: no error", n)
+		}
+	}
+}
+
+func testAbort(t *testing.T, s fixture, dir string) {
+	u := create(t, s, dir+"x")
+	writePart(t, u, 1, "data")
+	for range 2 {
+		if err := u.Abort(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := u.Complete(t.Context()); err == nil {
+		t.Error("Complete after Abort: no error")
+	}
+	if got := list(t, s, dir); len(got) > 0 {
+		t.Errorf("visible: %q", got)
+	}
+	u = create(t, s, dir+"y")
+	writePart(t, u, 1, "data")
+	complete(t, u)
+	if err := u.Abort(); err != nil {
+		t.Errorf("Abort after Complete: %v", err)
+	}
+	if get(t, s, dir+"y") != "data" {
+		t.Error("Abort after Complete took the object away")
+	}
+}
+
+func testAbortAfterCancel(t *testing.T, s fixture, dir string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	u, err := s.Create(ctx, dir+"x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := u.WritePart(ctx, 1, []byte("x")); !errors.Is(err, context.Canceled) {
+		t.Errorf("WritePart: %v", err)
+	}
+	if err := u.Abort(); err != nil {
+		t.Error(err)
+	}
+}
+

@@ -1,0 +1,170 @@
+// Package restore writes the files of a version into a folder, without a mount.
+//
+// It promises that a file has its name only when its bytes have the size and
+// the SHA-512 of the list; that a run that was interrupted is continued by the
+// next one; that a file that is there and differs is left alone unless told
+// otherwise; and that no symbolic link in the target leads anything outside.
+//
+// It restores names, contents, times and permission bits. It does not restore
+// owners, which lists do not have, nor setuid, setgid and sticky bits, which
+// would mean another owner's; it deletes nothing, and does not force what it
+// wrote to the disk.
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/chipster/firn/internal/catalog"
+	"github.com/chipster/firn/internal/envelope"
+)
+
+var (
+	// ErrIncomplete says that not all files were restored; the Report tells
+	// which.
+	ErrIncomplete = errors.New("not everything was restored")
+	// ErrNoMatch says that a pattern fits no file.
+	ErrNoMatch = errors.New("no file of the version matches")
+	// ErrInUse says that another run restores into the same folder.
+	ErrInUse = errors.New("another run restores into this folder")
+)
+
+// Options of a run. Catalog, Opener, Version and To are required.
+type Options struct {
+	Catalog *catalog.Catalog
+	Opener  *envelope.Opener
+	Version catalog.Version
+	To      string // the folder to write into; made if need be
+	// Patterns of what to restore, relative to the version: paths of files or
+	// folders, with *, ?, [...], {a,b} and **. A folder stands for all below
+	// it. None: everything.
+	Patterns  []string
+	Workers   int  // files at once; 0 is two a processor, for some wait for the disk
+	Overwrite bool // replace files that differ
+	DryRun    bool // write nothing
+	// Progress, where set, is told of files and plain bytes as they are done.
+	// It is called by several goroutines at once.
+	Progress func(files int, bytes int64)
+	Logger   *slog.Logger // nil is slog.Default
+}
+
+func (o *Options) applyDefaults() {
+	if o.Workers <= 0 {
+		o.Workers = 2 * runtime.GOMAXPROCS(0)
+	}
+	if o.Progress == nil {
+		o.Progress = func(int, int64) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
+// Run restores. With ErrIncomplete and ErrNoMatch the report tells of what was
+// done all the same. Other errors end the run early: envelope.ErrKey when no
+// file can be opened, a target that is full, ctx; the next run goes on.
+//
+// A file that is there already is taken for restored when it has the size and
+// the recorded time of modification, else when its SHA-512 is right.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	o.applyDefaults()
+	patterns, err := parsePatterns(o.Patterns)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Options: o, report: newReport(&o)}
+	unlock, err := r.openTarget()
+	if err != nil {
+		return nil, fmt.Errorf("cannot restore to %s: %w", o.To, err)
+	}
+	defer unlock()
+	err = r.files(ctx, patterns)
+	if err == nil || errors.Is(err, ErrNoMatch) {
+		err = errors.Join(err, r.report.verdict())
+	}
+	if err != nil {
+		err = fmt.Errorf("restore of %s: %w", o.Version.Name, err)
+	}
+	return r.report, err
+}
+
+// run is one call of Run.
+type run struct {
+	Options
+	target *os.Root // nil: a dry run into a folder that is not there
+	report *Report
+}
+
+// openTarget opens the target, and locks it where the file system can: two runs
+// would write into each other's partial files.
+func (r *run) openTarget() (unlock func(), err error) {
+	if !r.DryRun {
+		if err := os.MkdirAll(r.To, 0o777); err != nil {
+			return nil, err
+		}
+	}
+	r.target, err = os.OpenRoot(r.To)
+	if r.DryRun && errors.Is(err, os.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.DryRun {
+		return func() { _ = r.target.Close() }, nil
+	}
+	lock, err := r.target.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, r.target.Close())
+	}
+	unlock = func() {
+		_ = lock.Close()
+		_ = r.target.Close()
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		unlock()
+		return nil, ErrInUse
+	}
+	return unlock, nil
+}
+
+// files hands the files of the version to the workers.
+func (r *run) files(ctx context.Context, patterns patterns) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(r.Workers)
+	err := r.list(ctx, patterns, func(f file) { group.Go(func() error { return r.file(ctx, f) }) })
+	// What ended the workers is the cause of what ended the list, not the other
+	// way around.
+	if werr := group.Wait(); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return err
+	}
+	return patterns.unmatched()
+}
+
+func (r *run) list(ctx context.Context, patterns patterns, do func(file)) error {
+	for e, err := range r.Catalog.Files(ctx, r.Version, patterns.folder()) {
+		if errors.Is(err, catalog.ErrNotExist) {
+			return nil // the patterns tell that they matched nothing
+		}
+		if err != nil {
+			return err
+		}
+		if patterns.match(e.Path) {
+			do(file{&e})
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package uploader
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chipster/firn/internal/objstore"
+)
+
+// packageWriter streams a tar file into an object, part by part.
+//
+// A member's header comes before its data and holds its size, which is known
+// only when the data has been sealed. So the part that holds the header waits
+// in memory while the parts behind it go up, and the header is filled in at
+// the end: parts may arrive in any order. Memory is three parts at most,
+// whatever the sizes: the one being filled, the one that waits, and one on its
+// way.
+type packageWriter struct {
+	ctx      context.Context
+	sendCtx  context.Context // ends with the first part that fails
+	store    objstore.Store
+	key      string
+	base     int // bytes of the first parts; see objstore.PartSize
+	upload   objstore.Upload
+	sending  *errgroup.Group
+	free     chan []byte
+	part     []byte // being filled
+	number   int    // of part, from 1
+	offset   int64  // bytes of the package so far
+	member   member
+	inMember bool
+	failed   error
+}
+
+// member is the file being added.
+type member struct {
+	name   string
+	header int    // length of its header
+	at     int    // of the header in its part
+	number int    // of that part
+	held   []byte // that part, once another is being filled
+	data   int64  // offset of the data in the package
+}
+
+func newPackageWriter(ctx context.Context, store objstore.Store, key string, partSize int) *packageWriter {
+	sending, sendCtx := errgroup.WithContext(ctx)
+	sending.SetLimit(1)
+	return &packageWriter{
+		ctx: ctx, sendCtx: sendCtx, store: store, key: key, base: partSize, number: 1, sending: sending,
+		part: make([]byte, 0, partSize), free: make(chan []byte, 2),
+	}
+}
+
+// begin starts a member. Its name's length is fixed from now on.
+func (p *packageWriter) begin(name string) error {
+	header, err := tarHeader(name, 0, time.Time{})
+	if err != nil {
+		return err
+	}
+	// The header is kept in one part, which is then shorter than others.
+	if cap(p.part)-len(p.part) < len(header) {
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	p.member = member{name: name, header: len(header), at: len(p.part), number: p.number, data: p.offset + int64(len(header))}
+	p.inMember = true
+	_, err = p.Write(header)
+	return err
+}
+
+// Write adds to the member's data.
+func (p *packageWriter) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		if len(p.part) == cap(p.part) {
+			if err := p.flush(); err != nil {
+				return n, err
+			}
+		}
+		c := min(len(b), cap(p.part)-len(p.part))
+		p.part = append(p.part, b[:c]...)
+		p.offset += int64(c)
+		n += c
+		b = b[c:]
+	}
+	return n, nil
+}
+
+// end finishes the member and returns the offset of its data in the package.
+func (p *packageWriter) end(modified time.Time) (offset int64, err error) {
+	return p.member.data, p.close(p.member.name, modified)
+}
+
+// giveUp takes the member back. What is on its way to the store already stays
+// in the package, under a name that no file has: all tildes.
+func (p *packageWriter) giveUp() error {
+	if p.member.held == nil && p.member.number == p.number {
+		p.offset = p.member.data - int64(p.member.header)
+		p.part = p.part[:p.member.at]
+		p.inMember = false
+		return nil
+	}
+	return p.close(abandonedName(len(p.member.name)), time.Time{})
+}
+
+func (p *packageWriter) close(name string, modified time.Time) error {
+	size := p.offset - p.member.data
+	header, err := tarHeader(name, size, modified)
+	if err != nil {
+		return err
+	}
+	if len(header) != p.member.header {
+		return fmt.Errorf("tar header of %q became %d bytes instead of %d", name, len(header), p.member.header)
+	}
+	if _, err := p.Write(make([]byte, -size&(tarBlock-1))); err != nil {
+		return err
+	}
+	part := p.part
+	if p.member.held != nil {
+		part = p.member.held
+	}
+	copy(part[p.member.at:], header)
+	p.inMember = false
+	if p.member.held != nil {
+		held := p.member.held
+		p.member.held = nil
+		return p.send(p.member.number, held)
+	}
+	return nil
+}
+
+// flush sends the part that is full, or keeps it where the member's header is
+// in it and still open.
+func (p *packageWriter) flush() error {
+	part, number := p.part, p.number
+	p.number++
+	var next []byte
+	select {
+	case next = <-p.free:
+	default:
+	}
+	size := objstore.PartSize(p.base, p.number)
+	if cap(next) != size {
+		next = make([]byte, 0, size)
+	}
+	p.part = next[:0]
+	if p.inMember && p.member.number == number {
+		p.member.held = part
+		return nil
+	}
+	return p.send(number, part)
+}
+
+// send uploads a part beside the sealing of the next.
+func (p *packageWriter) send(number int, part []byte) error {
+	if p.failed == nil && p.upload == nil {
+		p.upload, p.failed = p.store.Create(p.ctx, p.key)
+	}
+	if p.failed != nil {
+		return p.failed
+	}
+	if number > objstore.MaxParts {
+		return fmt.Errorf("%s: more than %d parts", p.key, objstore.MaxParts)
+	}
+	p.sending.Go(func() error {
+		err := p.upload.WritePart(p.sendCtx, number, part)
+		select {
+		case p.free <- part:
+		default:
+		}
+		return err
+	})
+	return p.sendCtx.Err()
+}
+
+const tarBlock = 512
+
+// complete ends the package and makes the object appear.
+func (p *packageWriter) complete() error {
+	if _, err := p.Write(make([]byte, 2*tarBlock)); err != nil {
+		return p.abort(err)
+	}
+	if p.upload == nil && p.number == 1 {
+		return p.store.Put(p.ctx, p.key, p.part)
+	}
+	if err := p.send(p.number, p.part); err != nil {
+		return p.abort(err)
+	}
+	if err := p.sending.Wait(); err != nil {
+		return p.abort(err)
+	}
+	if err := p.upload.Complete(p.ctx); err != nil {
+		return p.abort(err)
+	}
+	return nil
+}
+
+// abort drops the package and returns what went wrong first.
+func (p *packageWriter) abort(err error) error {
+	if first := p.sending.Wait(); first != nil {
+		err = first
+	}
+	if p.upload != nil {
+		p.upload.Abort() // the error that counts is the one before
+	}
+	return err
+}
+
+// tarHeader is the header of a regular file in GNU's format, whose length does
+// not depend on the size: from 8 GiB on that is written in base 256.
+func tarHeader(name string, size int64, modified time.Time) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	err := w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o600, ModTime: modified.Truncate(time.Second), Format: tar.FormatGNU,
+	})
+	return b.Bytes(), err
+}
+
+// abandonedName is a name of the length of another, of "~" and "/" only.
+func abandonedName(length int) string {
+	const folder = 100
+	var b strings.Builder
+	for b.Len() < length {
+		if b.Len()%folder == folder-1 && b.Len()+1 < length {
+			b.WriteByte('/')
+			continue
+		}
+		b.WriteByte('~')
+	}
+	return b.String()
+}

@@ -1,0 +1,138 @@
+package uploader
+
+import (
+	"context"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/objstore"
+)
+
+// plan is what a run has to do.
+type plan struct {
+	fresh   []file           // to be sealed
+	carried []manifest.Entry // unchanged: listed with where they are
+}
+
+// plan compares what was found with the base's list.
+func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error) {
+	base, err := r.readBase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{}
+	var resealed int
+	var size int64
+	for _, f := range found {
+		e, listed := base[f.path]
+		switch {
+		case !listed:
+		case r.Full:
+			listed = false
+		case !r.sameRecipients(&e):
+			listed = false
+			resealed++
+		default:
+			if listed, err = r.unchanged(ctx, s, f, &e); err != nil {
+				return nil, err
+			}
+		}
+		if listed {
+			e.Modified, e.Mode, e.HasMode = f.modified, f.mode, true
+			p.carried = append(p.carried, e)
+			continue
+		}
+		p.fresh = append(p.fresh, f)
+		size += f.size
+	}
+	r.explain(resealed)
+	r.Logger.Info("planned", "backup", r.name, "base", r.report.Base, "new", len(p.fresh), "bytes", size, "unchanged", len(p.carried))
+	r.Planned(len(p.fresh), size)
+	return p, nil
+}
+
+// explain says in the report and the log why a backup is a full one.
+func (r *run) explain(resealed int) {
+	switch {
+	case r.base.IsZero():
+		r.report.Full = "there is no archive to be incremental against"
+	case r.Full:
+		r.report.Full = "a full backup was asked for"
+	case resealed > 0:
+		r.report.Full = fmt.Sprintf("%d files are sealed for others than %s", resealed, r.recipients)
+	}
+	if r.report.Full != "" {
+		r.Logger.Info("full backup", "backup", r.name, "reason", r.report.Full)
+	}
+}
+
+// readBase reads the list of the newest archive. One that is damaged is worth
+// a full backup rather than none.
+func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
+	if r.base.IsZero() {
+		return nil, nil
+	}
+	entries := make(map[string]manifest.Entry)
+	list, err := r.openList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	for e, err := range manifest.Read(list) {
+		if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrTruncated) {
+			r.Logger.Error("the newest archive's list is damaged, so this is a full backup", "archive", r.base, "error", err)
+			r.base = backupname.Name{}
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list of %s: %w", r.base, err)
+		}
+		entries[e.Path] = e
+	}
+	r.report.Base = r.base.String()
+	return entries, nil
+}
+
+func (r *run) openList(ctx context.Context) (io.ReadCloser, error) {
+	list, err := r.Store.Get(ctx, r.base.String()+"/"+manifest.ArchiveInfo, 0, -1)
+	if errors.Is(err, objstore.ErrNotFound) {
+		list, err = r.Store.Get(ctx, r.base.String()+"/archive_info", 0, -1)
+	}
+	return list, err
+}
+
+// sameRecipients tells whether a sealed file is for those that the new ones are
+// for. What the original sealed does not say for whom, but whether at all.
+func (r *run) sameRecipients(e *manifest.Entry) bool {
+	if e.Key != "" {
+		return e.Key == r.recipients
+	}
+	return envelope.IsEncrypted(e.SealedPath) == r.Recipients.Encrypts()
+}
+
+func (r *run) unchanged(ctx context.Context, s *storage, f file, e *manifest.Entry) (bool, error) {
+	if f.size != e.Size {
+		return false, nil
+	}
+	if !r.Checksum {
+		return e.Modified.IsZero() || e.Modified.Equal(f.modified), nil
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	in, err := s.open(f.path)
+	if err != nil {
+		return false, nil // sealing it will say why it cannot be read
+	}
+	defer in.Close()
+	sum := sha512.New()
+	if _, err := io.Copy(sum, in); err != nil {
+		return false, nil
+	}
+	return manifest.Hash(sum.Sum(nil)) == e.SHA512, nil
+}
