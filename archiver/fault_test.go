@@ -105,6 +105,12 @@ func TestKill(t *testing.T) {
 	if len(report.Backups) != 2 || len(report.Pruned) != 2 || len(report.Cleaned) != 2 || len(steps) < 40 {
 		t.Fatalf("too little to do: %d steps, %+v", len(steps), report)
 	}
+	for _, step := range steps {
+		// RemoveAll of a version would show half of it for a while.
+		if what, ok := strings.CutPrefix(step, "remove "); ok && !strings.HasPrefix(what, workDir+"/") {
+			t.Errorf("deletes what readers see: %q", step)
+		}
+	}
 	calm.checkArchive(t)
 	wantRoot, wantBucket := tree(t, calm.root), tree(t, calm.bucket)
 	delete(wantRoot, lockFile)
@@ -118,6 +124,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("before %q: %v: %s", step, err, out)
 		}
 		w.checkFindable(t)
+		w.checkStillArchived(t)
 		store := countingStore{w.store, map[string]int{}}
 		o := killOptions(w)
 		o.Store = store
@@ -139,6 +146,20 @@ func TestKill(t *testing.T) {
 			}
 		}
 		w.checkNoEmptyFolders(t)
+	}
+}
+
+// checkStillArchived holds that no backup that is being deleted looks as if it
+// waited to be archived, or as if it was unfinished.
+func (w *world) checkStillArchived(t testing.TB) {
+	t.Helper()
+	bucket, err := listBucket(t.Context(), w.store)
+	must(t, err)
+	for _, b := range bucket["fs"] {
+		before := b.name.Time().Before(start.AddDate(0, 0, -1))
+		if before && (!b.archived() || !b.committed() && len(b.packages) > 0) {
+			t.Errorf("%s looks like one to archive", b.name)
+		}
 	}
 }
 

@@ -230,6 +230,20 @@ func TestUnfinishedUploads(t *testing.T) {
 	}
 }
 
+// An upload that has taken long is not given up while no later one is complete.
+func TestLongUpload(t *testing.T) {
+	w := newWorld(t)
+	w.upload(t, w.nameAt(t, "fs"), nil)
+	w.now = w.now.Add(day)
+	key := w.nameAt(t, "fs").String() + "/_small_files.tar"
+	w.put(t, key, []byte("half"))
+	w.now = w.now.Add(5 * day)
+	w.run(t)
+	if _, err := w.store.Head(t.Context(), key); err != nil {
+		t.Error(err)
+	}
+}
+
 // A bucket whose newest version lies in another archive is not cleaned.
 func TestForeignArchive(t *testing.T) {
 	w := newWorld(t)

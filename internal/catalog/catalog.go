@@ -173,6 +173,9 @@ func (c *Catalog) use(ctx context.Context, f func(*database) error) error {
 			_, err = try()
 		}
 	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // which shows as many an error of the database
+	}
 	return err
 }
 

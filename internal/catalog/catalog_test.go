@@ -27,10 +27,9 @@ func TestOriginalArchives(t *testing.T) {
 			dir := filepath.Join("../../testdata/original", kind)
 			b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
 			must(t, err)
-			var want map[string]map[string]manifest.Hash
 			var texts map[string]map[string]string
 			must(t, json.Unmarshal(b, &texts))
-			want = map[string]map[string]manifest.Hash{}
+			want := map[string]map[string]manifest.Hash{}
 			for version, files := range texts {
 				want[version] = map[string]manifest.Hash{}
 				for path, text := range files {
@@ -68,14 +67,22 @@ func TestOriginalArchives(t *testing.T) {
 	}
 }
 
+// seeds are those of random tests.
+func seeds(n uint64) uint64 {
+	if underRace {
+		return 1
+	}
+	return n
+}
+
 // However a history came about, the catalog answers as the model, and is the
 // same as one that was built at once.
 func TestRandomHistories(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range seeds(6) {
 		a := newArchive(t)
 		c := a.newCatalog()
 		h := &history{Rand: rand.New(rand.NewPCG(seed, 1))}
-		for day := range 12 {
+		for day := range 9 {
 			a.archive(night(t, "file-storage", 10+day), h.next())
 			if day%3 == 0 { // another storage, whose name begins with the first's
 				a.archive(night(t, "file-storage-0", day), h.next())
@@ -99,11 +106,11 @@ func TestRandomHistories(t *testing.T) {
 // Versions come and go in any place. Files are only where some folder has them.
 func TestDisorder(t *testing.T) {
 	impatient(t)
-	for seed := range uint64(8) {
+	for seed := range seeds(8) {
 		a := newArchive(t)
 		c := a.newCatalog()
 		h := &history{Rand: rand.New(rand.NewPCG(seed, 2))}
-		for step := range 25 {
+		for step := range 20 {
 			names := a.names()
 			any := func() backupname.Name { return names[h.IntN(len(names))] }
 			switch op := h.IntN(6); {
@@ -287,7 +294,7 @@ func TestWhatIsNotThere(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	for seed := range uint64(5) {
+	for seed := range seeds(5) {
 		a := newArchive(t)
 		h := &history{Rand: rand.New(rand.NewPCG(seed, 3))}
 		for day := range 5 {

@@ -238,9 +238,9 @@ func TestDefaultPath(t *testing.T) {
 // A refresh that is cut off leaves whole versions, and the next one goes on.
 func TestRefreshCutOff(t *testing.T) {
 	a := newArchive(t)
-	for day := range 4 {
+	for day := range 3 {
 		files := listing{}
-		for i := range progressLines + 10 {
+		for i := range 2*progressLines + 10 {
 			if i%(day+2) > 0 {
 				p := fmt.Sprintf("%d/%d", i%7, i)
 				files[p] = sealed{Entry: manifest.Entry{Path: p, SealedPath: p, Size: int64(i)}}
@@ -285,7 +285,7 @@ func TestTwoAtOnce(t *testing.T) {
 		})
 	}
 	must(t, opening.Wait())
-	for day := range 8 {
+	for day := range 4 {
 		a.archive(night(t, "s", 10+day), h.next())
 		if day%3 == 2 {
 			a.remove(a.names()[0])
@@ -299,10 +299,10 @@ func TestTwoAtOnce(t *testing.T) {
 		for _, c := range catalogs {
 			group.Go(func() error { _, err := c.Refresh(t.Context()); return err })
 			group.Go(func() error {
-				for range 50 {
+				for range 10 {
 					n := 0
 					for _, err := range c.Files(t.Context(), Version{Name: keep}, "") {
-						if n++; err != nil && !(errors.Is(err, ErrNoVersion) && day < 2) {
+						if n++; err != nil {
 							return err
 						}
 					}
@@ -351,22 +351,26 @@ func TestManyFiles(t *testing.T) {
 	f, err := os.Create(a.file(n, manifest.ArchiveInfo))
 	must(t, err)
 	w := manifest.NewWriter(f)
-	const count = 100_000
+	count := int64(100_000)
+	if underRace {
+		count /= 10
+	}
 	for i := range count {
 		p := fmt.Sprintf("%07d", i*7919%count)
 		if i%2 == 0 {
-			p = p[4:] + "/" + p
+			p = p[4:] + "/" + p // named by even numbers
 		}
 		must(t, w.Write(&manifest.Entry{Path: p, SealedPath: p + ".lz4.gpg", Size: 1, SealedSize: 2, Backup: n}))
 	}
 	must(t, errors.Join(w.Flush(), f.Close()))
+	const folders = 500
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	c := a.newCatalog()
 	v, err := c.Find(t.Context(), "s/latest")
 	must(t, err)
-	files, nodes, last := 0, 0, (*manifest.Entry)(nil)
+	files, nodes, last := int64(0), int64(0), (*manifest.Entry)(nil)
 	for e, err := range c.Files(t.Context(), v, "") {
 		must(t, err)
 		if last != nil && compareFiles(last, &e) >= 0 {
@@ -380,7 +384,7 @@ func TestManyFiles(t *testing.T) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if v.Files != count || files != count || nodes != count/2+1000/2 && nodes != count/2+1000 {
+	if v.Files != count || files != count || nodes != count/2+folders {
 		t.Errorf("%d, %d files, %d nodes", v.Files, files, nodes)
 	}
 	if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 48<<20 {

@@ -43,6 +43,13 @@ func lookup(name string) (knownKey, bool) {
 	return knownKeys[i], true
 }
 
+// isKnown tells whether a key, with or without a role, is one of ours.
+func isKnown(key string) bool {
+	return slices.ContainsFunc(knownKeys, func(k knownKey) bool {
+		return key == k.name || strings.HasPrefix(key, k.name+"-")
+	})
+}
+
 // IsSecret tells whether the value of a key, with or without a role, must not
 // be shown.
 func IsSecret(key string) bool {

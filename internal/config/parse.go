@@ -35,6 +35,9 @@ func parseYAML(path string, data []byte) (map[string]entry, error) {
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
 		}
+		if value.Kind != yaml.ScalarNode && !isKnown(key.Value) && key.Value != mergeKey {
+			continue // the file is all of Chipster's: what is in it for others is theirs
+		}
 		if value.Kind != yaml.ScalarNode {
 			return nil, fail("must have a single value, not a list or a map")
 		}
@@ -45,6 +48,9 @@ func parseYAML(path string, data []byte) (map[string]entry, error) {
 	}
 	return entries, nil
 }
+
+// mergeKey would bring in the keys of another map, ours perhaps among them.
+const mergeKey = "<<"
 
 // parseDocument returns nil for a file without content.
 func parseDocument(path string, data []byte) (*yaml.Node, error) {

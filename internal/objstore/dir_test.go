@@ -72,7 +72,7 @@ func TestDirKeyPaths(t *testing.T) {
 func FuzzDirKeys(f *testing.F) {
 	seeds := []string{
 		"a", "a/b", "a//b", "/", "//", "../../etc/x", ".", "a/./b", "\x00", ".firn%", ".firn+x/y", ".firn-tmp/x", "%00",
-		strings.Repeat("ä", 200), strings.Repeat("%", 256), strings.Repeat("a/", 500), "\xff",
+		strings.Repeat("ä", 200), strings.Repeat("%", 256), strings.Repeat("a/", 50), "\xff",
 	}
 	if len(seeds) == 0 {
 		f.Fatal("no seeds")

@@ -73,4 +73,3 @@ func noise(seed uint64, n int) []byte {
 	_, _ = rand.NewChaCha8(key).Read(data)
 	return data
 }
-

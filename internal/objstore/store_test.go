@@ -38,7 +38,7 @@ func TestS3Store(t *testing.T) {
 	testStore(t, s3Fixture(t, o))
 }
 
-func TestS3StoreWithPrefix(t *testing.T) {
+func TestS3Prefix(t *testing.T) {
 	o := objstoretest.VersityGW(t)
 	// Objects beside the prefix, which must not be seen.
 	outer := openS3(t, o)
@@ -46,7 +46,11 @@ func TestS3StoreWithPrefix(t *testing.T) {
 	put(t, outer, "pre/fix-too/x", "outside")
 	o.Prefix = "pre/fix"
 	s := s3Fixture(t, o)
-	testStore(t, s)
+	for name, test := range map[string]func(*testing.T, fixture, string){
+		"OddKeys": testOddKeys, "Ranges": testRanges, "ListOrder": testListOrder, "Overwrite": testOverwrite, "Delete": testDelete,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, s, name+"/") })
+	}
 	put(t, s, "key", "inside")
 	if got := get(t, outer, "pre/fix/key"); got != "inside" {
 		t.Errorf("pre/fix/key is %q", got)

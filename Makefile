@@ -1,0 +1,52 @@
+# What a newcomer needs: `make demo` and `make test`. Both install what is
+# missing, or say in one line what to install.
+
+TOOLS  := $(CURDIR)/.tools
+BIN    := $(CURDIR)/bin/firn
+GO     ?= go
+export PATH := $(TOOLS)/bin:$(PATH)
+
+VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build demo test test-unit test-e2e test-ceph lint tools fuzz clean
+
+build: ## the program, bin/firn
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/firn
+
+demo: build ## back up, change, back up, archive, mount, restore, compare
+	scripts/packages.sh lz4 fuse3 rsync
+	scripts/demo.sh $(BIN)
+
+test: tools test-unit test-e2e ## all tests
+
+test-unit: tools ## each package alone, with the race detector
+	$(GO) test -race -timeout 10m ./...
+
+test-e2e: tools build ## the program on a real S3 server, gpg, lz4, tar, rsync and FUSE
+	cd e2e && FIRN=$(BIN) FIRN_TOOLS=$(TOOLS)/bin $(GO) test -count=1 -timeout 15m ./...
+
+test-ceph: tools build ## the object store's tests and a night on Ceph's gateway
+	scripts/test-ceph.sh $(BIN) $(TOOLS)/bin
+
+lint: tools $(TOOLS)/bin/staticcheck ## format, vet, staticcheck, vulnerabilities
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./... && cd e2e && $(GO) vet ./...
+	$(TOOLS)/bin/staticcheck ./... && cd e2e && $(TOOLS)/bin/staticcheck ./...
+	scripts/vulncheck.sh
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME
+	scripts/fuzz.sh $(FUZZTIME)
+
+tools: $(TOOLS)/bin/versitygw ## what the tests need besides Go
+	scripts/packages.sh gnupg lz4 fuse3 rsync
+
+$(TOOLS)/bin/versitygw:
+	GOBIN=$(TOOLS)/bin $(GO) install $(VERSITYGW)
+
+$(TOOLS)/bin/staticcheck:
+	GOBIN=$(TOOLS)/bin $(GO) install $(STATICCHECK)
+
+clean:
+	rm -rf bin .tools

@@ -1,0 +1,53 @@
+// Package firn_test holds the one test that is about all packages.
+package firn_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/chipster/firn/"
+
+// layers says which packages of this module each may import. Arrows go down
+// only, and the four that do the work do not know one another.
+var layers = map[string][]string{
+	"internal/backupname":            {},
+	"internal/keys":                  {},
+	"internal/config":                {},
+	"internal/objstore":              {},
+	"internal/objstore/objstoretest": {"internal/objstore"},
+	"internal/manifest":              {"internal/backupname"},
+	"internal/envelope":              {"internal/keys", "internal/manifest"},
+	"internal/catalog":               {"internal/backupname", "internal/manifest"},
+	"internal/restore":               {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
+	"fs":                             {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
+	"archiver":                       {"internal/backupname", "internal/manifest", "internal/objstore"},
+	"uploader":                       {"internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore"},
+	"cmd/firn":                       nil, // anything
+}
+
+func TestImportsGoDown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(strings.ReplaceAll(line, module, "firn/"))
+		name := strings.TrimPrefix(fields[0], "firn/")
+		allowed, known := layers[name]
+		if !known && !strings.HasPrefix(fields[0], strings.TrimSuffix(module, "/")) {
+			t.Errorf("%s is in no layer", name)
+		}
+		for _, imported := range fields[1:] {
+			lower, ours := strings.CutPrefix(imported, "firn/")
+			if ours && name != "cmd/firn" && !slices.Contains(allowed, lower) {
+				t.Errorf("%s imports %s", name, lower)
+			}
+			if !strings.HasPrefix(name, "internal/objstore") && strings.Contains(imported, "aws-sdk-go") {
+				t.Errorf("%s imports %s, which only the object store may", name, imported)
+			}
+		}
+	}
+}
