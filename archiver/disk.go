@@ -200,7 +200,7 @@ func (d *disk) removeEmpty(dir, top string) {
 		if !d.isDir(dir) { // a link would be removed whatever it leads to
 			return
 		}
-		d.step("remove folder " + dir)
+		d.step("remove-empty " + dir)
 		if d.root.Remove(dir) != nil {
 			return
 		}

@@ -86,6 +86,7 @@ func TestKilledChild(t *testing.T) {
 // An archiver killed before any of its changes loses nothing, hides nothing
 // from a reader, and the next run ends where an undisturbed one does.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	prepared := t.TempDir()
 	prepareKill(t, prepared)
 	clone := func() *world {

@@ -21,11 +21,13 @@ import (
 
 // Every version of every archive of the original system can be read.
 func TestOriginalArchives(t *testing.T) {
+	t.Parallel()
 	for kind, o := range map[string]childOptions{
 		"rsa": {KeyFile: original + "/keys/chipster.private.base64"}, "curve": {KeyFile: original + "/keys/curve.private.base64"},
 		"passphrase": {Passphrase: passphrase(t)}, "plain": {},
 	} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			data, err := os.ReadFile(filepath.Join(original, kind, "expected.json"))
 			var expected map[string]map[string]string
 			if err != nil || json.Unmarshal(data, &expected) != nil || len(expected) < 4 {
@@ -73,6 +75,7 @@ func passphrase(t testing.TB) string {
 }
 
 func TestAttributes(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2020, 2, 29, 12, 34, 56, 789012345, time.UTC)
 	a := newArchive(t)
 	a.add(first, map[string]string{"ab/plain": "12345"})
@@ -125,6 +128,7 @@ func inode(t testing.TB, file string) uint64 {
 }
 
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	a.add(first, map[string]string{"ab/file": "x"})
 	m := a.mount(childOptions{})
@@ -150,6 +154,7 @@ func TestReadOnly(t *testing.T) {
 }
 
 func TestVersionsComeAndGo(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	a.add(first, map[string]string{"ab/old": "old", "ab/both": "both"})
 	a.add(second, map[string]string{"ab/new": "new"})
@@ -208,6 +213,7 @@ func checkNames(t testing.TB, folder string, want ...string) {
 // The archiver moves a file from one folder to the next while it is open, and
 // before it is opened again.
 func TestFilesMove(t *testing.T) {
+	t.Parallel()
 	large := string(content(3 << 20))
 	a := newArchive(t)
 	a.add(first, map[string]string{"ab/file": large})
@@ -229,6 +235,7 @@ func TestFilesMove(t *testing.T) {
 }
 
 func TestDamagedFile(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	a.add(first, map[string]string{"ab/large": string(content(9 << 20)), "ab/small": "12345", "ab/missing": "x", "ab/good": "good"})
 	a.damage(first, "ab/large")
@@ -253,6 +260,7 @@ func TestDamagedFile(t *testing.T) {
 }
 
 func TestWrongKey(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	a.recipients = envelope.Recipients{Keys: privateKeys(t, "curve")}
 	a.add(first, map[string]string{"ab/1": "x", "ab/2": "x", "ab/3": "x"})
@@ -268,6 +276,7 @@ func TestWrongKey(t *testing.T) {
 }
 
 func TestOneVersionOrStorage(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	a.add(first, map[string]string{"ab/file": "first"})
 	a.add(second, map[string]string{"ab/file": "second"})

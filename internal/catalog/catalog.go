@@ -137,11 +137,12 @@ func (c *Catalog) openDatabase(ctx context.Context, path string) error {
 	if err == nil || ctx.Err() != nil || errors.Is(err, errForeign) {
 		return err
 	}
+	why := err
 	if c.temp, err = os.MkdirTemp("", "firn-catalog-"); err != nil {
-		return err
+		return errors.Join(why, err)
 	}
 	temp := filepath.Join(c.temp, "catalog.sqlite")
-	c.log.Warn("cannot keep the catalog; using a temporary one", "path", path, "temporary", temp, "error", err)
+	c.log.Warn("cannot keep the catalog; using a temporary one", "path", path, "temporary", temp, "error", why)
 	if c.db, err = openDatabase(ctx, temp, c.log); err != nil {
 		return errors.Join(err, os.RemoveAll(c.temp))
 	}

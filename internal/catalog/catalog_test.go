@@ -84,8 +84,9 @@ func TestRandomHistories(t *testing.T) {
 		h := &history{Rand: rand.New(rand.NewPCG(seed, 1))}
 		for day := range 9 {
 			a.archive(night(t, "file-storage", 10+day), h.next())
-			if day%3 == 0 { // another storage, whose name begins with the first's
+			if day%3 == 0 { // other storages, whose names begin with the first's
 				a.archive(night(t, "file-storage-0", day), h.next())
+				a.archive(night(t, "file-storage0", day), h.next())
 			}
 			if !refresh(t, c) || refresh(t, c) {
 				t.Fatal("a change is told of once")

@@ -96,22 +96,14 @@ func (db *database) pool(parameters ...string) (*sql.DB, error) {
 }
 
 // Connect makes sure that all connections are to one file.
-//
-// The last one to be closed would delete the log by its name, which may by then
-// be that of the database's successor: so the log stays.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, err = conn.(sqlite.FileControl).FileControlPersistWAL("main", 1)
 	if err == nil && c.db.file != nil {
-		err = c.db.check()
+		if err = c.db.check(); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return conn, nil
+	return conn, err
 }
 
 // check tells whether the file is still the one that was opened.

@@ -12,13 +12,12 @@ import (
 // encrypted, at the writer below. It is not safe for concurrent use; several
 // of one Session may work side by side.
 type Writer struct {
-	plain    hash.Hash
-	size     int64
-	frame    *frameWriter
-	literal  *packetWriter // nil where nothing is encrypted, as the next
-	cipher   *mdcWriter
-	sealed   sumWriter
-	closeErr error
+	plain   hash.Hash
+	size    int64
+	frame   *frameWriter
+	literal *packetWriter // nil where nothing is encrypted, as the next
+	cipher  *mdcWriter
+	sealed  sumWriter
 }
 
 // NewWriter begins a sealed file on w. sizeHint is the plain file's length in

@@ -80,12 +80,13 @@ func (t *tempFile) publish(key string) error {
 
 func (t *tempFile) move(name string) error {
 	var err error
-	// Again when a Delete has just removed the folder that became empty.
+	// Again when a Delete removes a folder that has become empty meanwhile:
+	// then it was there for one call and is not for the next.
 	for range 20 {
 		if err = t.d.root.MkdirAll(path.Dir(name), 0o755); err == nil {
 			err = t.d.root.Rename(t.name, name)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
 			break
 		}
 	}
