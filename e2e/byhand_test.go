@@ -38,6 +38,8 @@ func (w *world) mustRestoreByHand(to string, args ...string) map[string]file {
 
 // withFolder gives the world a folder for a bucket.
 func (w *world) withFolder() *world {
+	w.Helper()
+	must(w, os.Mkdir(w.path("bucket"), 0o755))
 	w.env = append(w.env, "backup_store=file://"+w.path("bucket"))
 	return w
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -41,7 +42,15 @@ func (s *Server) end() {
 }
 
 // Unmount takes the mount down. ErrBusy: somebody uses it.
-func (s *Server) Unmount() error { return s.unmount(0) }
+func (s *Server) Unmount() error {
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		err := s.unmount(0)
+		if !errors.Is(err, ErrBusy) || wait > 300*time.Millisecond {
+			return err
+		}
+		time.Sleep(wait) // the kernel takes a while to notice that files were closed
+	}
+}
 
 // Detach takes the mount out of the tree of files at once. Who has something
 // open can go on with it, and Wait returns when the last of them is done.

@@ -27,7 +27,7 @@ func someFiles() map[string]string {
 	for _, name := range []string{"-rf", "a b", "line\nfeed", "tab\t", "\xff\xfe", "日本", "\\", "*", strings.Repeat("x", 255)} {
 		files["odd/"+name] = name
 	}
-	files[strings.Repeat("deep/", 700)+"file"] = "far down"
+	files[strings.Repeat("deep/", 100)+"file"] = "far down"
 	return files
 }
 
@@ -54,12 +54,10 @@ func TestTools(t *testing.T) {
 			to := t.TempDir()
 			copy(to)
 			for path, want := range files {
-				if len(path) < 3000 { // what Go's own tests can name
-					checkFile(t, filepath.Join(to, path), want)
-				}
+				checkFile(t, filepath.Join(to, path), want)
 			}
-			if n := strings.Count(command(t, "find", to, "-name", "file", "-size", "8c", "-printf", "x"), "x"); n != 1 {
-				t.Errorf("%s: the deep file is there %d times", what, n)
+			if n := len(command(t, "find", to, "-type", "f", "!", "-name", "all.tar", "-printf", "x")); n != len(files) {
+				t.Errorf("%s copied %d files, not %d", what, n, len(files))
 			}
 		}
 	})

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/chipster/firn/internal/restore"
+)
+
+func restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "restore",
+		Usage:     "write the files of a version into a folder",
+		ArgsUsage: "ROOT VERSION [PATTERN...]",
+		Description: `Restores a version from the archive ROOT: all files, or those that match one of
+the patterns, which are paths in the version with *, ?, [...], {a,b} and **. A
+folder stands for all below it.
+
+Every file is checked against the SHA-512 of the list before it gets its name.
+Run it again to continue: what is there already is skipped. A file that is
+there and differs is left alone, unless with --overwrite. What could not be
+restored is logged; the exit code is 3 then. Owners are not recorded.
+
+Examples:
+   firn restore /mnt/archive file-storage/latest --to /tmp/restored --key firn.private.base64
+   firn restore /mnt/archive file-storage_2026-01-02 --to /tmp/restored 'ab/**' cd/file`,
+		Flags: append(keyFlags(),
+			catalogFlag(),
+			&cli.PathFlag{Name: "to", Usage: "write into the folder `DIR`, which is made if need be"},
+			&cli.BoolFlag{Name: "overwrite", Usage: "replace files that differ"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be restored"},
+			&cli.IntFlag{Name: "workers", Usage: "restore `N` files at once (default: two a processor)"},
+			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
+		),
+		Action: runRestore,
+	}
+}
+
+func runRestore(c *cli.Context) error {
+	args, err := arguments(c, "ROOT", "VERSION", "…")
+	if err != nil {
+		return err
+	}
+	o := restore.Options{
+		To: c.Path("to"), Patterns: args[2:], Workers: c.Int("workers"), Overwrite: c.Bool("overwrite"), DryRun: c.Bool("dry-run"),
+		Logger: logger(c),
+	}
+	if o.To == "" {
+		return usagef("--to is missing: name the folder to restore into")
+	}
+	if o.Opener, err = openerOf(c); err != nil {
+		return err
+	}
+	if o.Catalog, o.Version, err = openVersion(c, args[0], args[1]); err != nil {
+		return err
+	}
+	defer o.Catalog.Close()
+	bar := newProgress(c, "restoring", o.Version.Size)
+	o.Progress = bar.Add
+	report, err := restore.Run(c.Context, o)
+	bar.Done()
+	if report == nil {
+		return err
+	}
+	return errors.Join(keyHint(err), printRestore(c, report))
+}
+
+func printRestore(c *cli.Context, r *restore.Report) error {
+	if c.Bool("json") {
+		return printJSON(c, r)
+	}
+	did := "restored"
+	if r.DryRun {
+		did = "would be restored"
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s: %d files, %s %s to %s", r.Version, r.Restored.Files, humanBytes(r.Restored.Bytes), did, shown(r.To))
+	if err == nil && r.Skipped.Files > 0 {
+		_, err = fmt.Fprintf(c.App.Writer, "; %d were there already", r.Skipped.Files)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(c.App.Writer)
+	}
+	return err
+}
