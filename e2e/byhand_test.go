@@ -64,14 +64,39 @@ func TestRestoreByHand(t *testing.T) {
 	// A run that is repeated finds everything in its place.
 	must(t, os.Remove(w.path("first/%0A")))
 	sameTree(t, "the first version again", w.mustRestoreByHand("first", "archive", first), before, 0o777)
-	// What was deleted between the nights is damaged, and something is in the way.
-	must(t, os.WriteFile(w.path("first/~"), []byte("precious"), 0o644))
-	must(t, os.Remove(w.path("archive/"+second+"/-rf.lz4.gpg")))
-	damaged := w.path("archive/" + second + "/ä/日本\u2028.lz4.gpg")
-	must(t, os.Truncate(damaged, 100))
-	for _, to := range []string{"first", "third"} {
-		stdout, stderr, code := w.restoreByHand("archive", second, to)
-		t.Log(stdout, stderr, code)
+}
+
+// What cannot be restored is named, and all else is restored.
+func TestRestoreByHandDamaged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).withFolder()
+	withNewKey(w)
+	newSite(t, w.storage).fill(1, 0)
+	version := w.upload()
+	w.pull()
+	sealed := func(name string) string { return filepath.Join(w.archive, version, name+".lz4.gpg") }
+	must(t, os.Remove(sealed("-rf")))
+	must(t, os.Truncate(sealed("ä/日本\u2028"), 100))
+	must(t, os.Mkdir(w.path("target"), 0o755))
+	must(t, os.WriteFile(w.path("target/~"), []byte("precious"), 0o644))
+
+	stdout, stderr, code := w.restoreByHand("archive", version, "target")
+	for _, message := range []string{"-rf: missing", "ä/日本\u2028: damaged", "~: something else is there"} {
+		if !strings.Contains(stderr, "restore.sh: "+message) {
+			t.Errorf("nothing says %q", message)
+		}
+	}
+	if code != 1 || strings.Count(stderr, "\n") != 3 {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	want := tree(t, w.storage)
+	delete(want, "-rf")
+	delete(want, "ä/日本\u2028")
+	got := tree(t, w.path("target"))
+	want["~"] = got["~"]
+	sameTree(t, "the rest", got, want, 0o777)
+	if data, err := os.ReadFile(w.path("target/~")); err != nil || string(data) != "precious" {
+		t.Errorf("what was there is %q, %v", data, err)
 	}
 }
 

@@ -172,7 +172,7 @@ while IFS=$tab read -r hash sealed_path sealed_hash holder mtime mode escaped; d
 	if ! restore_file; then
 		failed=$((failed + 1))
 		[ -z "$from_bucket" ] || [ "$holder" = "$version" ] || why="$why (the backup is not a full one: it is in $holder)"
-		printf 'restore.sh: %s: %s\n' "$path" "$why" >&2
+		printf 'restore.sh: %s: %s\n' "$escaped" "$why" >&2
 	fi
 done <"$work/list"
 printf '%d of %d files of %s are restored\n' $((files - failed)) "$files" "$version"

@@ -40,6 +40,7 @@ var exitCodes = []struct {
 	{uploader.ErrIncomplete, exitIncomplete},
 	{archiver.ErrIncomplete, exitIncomplete},
 	{restore.ErrIncomplete, exitIncomplete},
+	{archiver.ErrNoArchive, exitNotFound},
 	{catalog.ErrNoVersion, exitNotFound},
 	{restore.ErrNoMatch, exitNotFound},
 	{objstore.ErrNotFound, exitNotFound},

@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version"} // -v is --verbose
 	os.Exit(run(os.Args))
 }
 
@@ -72,7 +73,6 @@ run; 130 interrupted.`,
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
 			return usageError{err}
 		},
-		CommandNotFound: nil,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("there is no command %q; see firn --help", c.Args().First())
