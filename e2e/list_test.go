@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
 )
 
 // line is what the original's reader takes of a line of a list: the first seven
@@ -182,4 +181,3 @@ func (w *world) openAll(sealed map[string]string) {
 		w.Errorf("%d of %d files opened, %v", len(opened), n, err)
 	}
 }
-

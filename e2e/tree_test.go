@@ -114,4 +114,3 @@ func (w *world) keepCopy(name string) string {
 	w.must("cp", "-al", "--", w.storage, to)
 	return to
 }
-

@@ -21,6 +21,13 @@ show() {
 	printf '$ %s\n' "$*"
 	"$@"
 }
+# same compares contents and times of files; rsync lists what differs.
+same() {
+	printf '$ rsync -rltO --checksum --dry-run --itemize-changes %s %s\n' "$1" "$2"
+	differs=$(rsync -rltO --checksum --dry-run --itemize-changes "$1" "$2")
+	[ -z "$differs" ] || { printf 'they differ:\n%s\n' "$differs" >&2; exit 1; }
+	echo "(no difference)"
+}
 # Only the program's name in what is shown, not where it was built.
 PATH=$(dirname "$firn"):$PATH
 cd "$work"
@@ -73,8 +80,8 @@ until [ -e versions/file-storage/latest ]; do
 	sleep 0.1
 done
 show ls versions/file-storage
-show rsync -rlt --checksum --dry-run --itemize-changes first-night/ "versions/file-storage/${first#*_}/"
-show rsync -rlt --checksum --dry-run --itemize-changes storage/ versions/file-storage/latest/
+same first-night/ "versions/file-storage/${first#*_}/"
+same storage/ versions/file-storage/latest/
 kill $mounted
 wait $mounted || true
 mounted=
