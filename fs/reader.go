@@ -52,9 +52,13 @@ func newPlainReader(m *memory, o *envelope.Opener, sealed sealedFile, e *manifes
 	return &plainReader{memory: m, opener: o, sealed: sealed, entry: e, turn: make(chan struct{}, 1)}
 }
 
-// Close must not be called before all reads have returned.
+// Close must not be called before all reads have returned. What was decoded of
+// a damaged file is forgotten: it may be repaired before it is opened again.
 func (r *plainReader) Close() error {
 	r.memory.take(r, 0)
+	if r.err != nil {
+		r.memory.dropBlocks(r.entry.SealedSHA512, r.bad)
+	}
 	return r.sealed.Close()
 }
 
@@ -117,7 +121,6 @@ func (r *plainReader) decode(ctx context.Context, index int64) (block []byte, er
 		block, err = d.decode(r.entry, index-at >= keepBehind)
 		if err != nil {
 			d, r.bad, r.err = nil, at, err
-			r.memory.dropBlocks(r.entry.SealedSHA512, at)
 			return nil, err
 		}
 		if index-at < keepBehind {

@@ -125,7 +125,7 @@ func checkRead(t testing.TB, r *plainReader, plain []byte, off int64, n int) {
 func TestReadAnywhere(t *testing.T) {
 	for _, size := range []int{0, 1, 10_000, blockSize - 1, blockSize, blockSize + 1, 3*blockSize + 7, 9<<20 + 5} {
 		f := curve(t, size)
-		r, s := f.reader(newMemory(minCacheBytes))
+		r, s := f.reader(newMemory(18 << 20)) // a decoder and little more
 		checkRead(t, r, f.plain, 0, size+1)
 		random := rand.New(rand.NewPCG(2, uint64(size)))
 		for range 10 {
@@ -230,6 +230,9 @@ func TestReadDamaged(t *testing.T) {
 		before := s.bytes.Load()
 		if _, err := r.ReadAt(t.Context(), make([]byte, 1), d.entry.Size-1); !errors.Is(err, envelope.ErrDamaged) || s.bytes.Load() != before {
 			t.Errorf("%s: %v after %d bytes more", what, err, s.bytes.Load()-before)
+		}
+		if err := r.Close(); err != nil || m.blocks.used != 0 {
+			t.Errorf("%s: %d bytes are kept, %v", what, m.blocks.used, err)
 		}
 	}
 }

@@ -79,15 +79,17 @@ type Catalog struct {
 	tried time.Time  // when lists that could not be read were last tried
 }
 
-// DefaultPath is where the database of an archive is kept: in /var/cache/firn
-// for root, else in the user's cache folder.
+// DefaultPath is where the database of an archive is kept: in $XDG_CACHE_HOME
+// where that is set, else in /var/cache/firn for root, and in ~/.cache/firn for
+// others. It is on a local disk, since SQLite's locks are not to be trusted on
+// a network's, where archives often are.
 func DefaultPath(root string) (string, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return "", fmt.Errorf("catalog of %s: %w", root, err)
 	}
 	dir := "/var/cache"
-	if os.Getuid() != 0 {
+	if os.Getuid() != 0 || os.Getenv("XDG_CACHE_HOME") != "" {
 		if dir, err = os.UserCacheDir(); err != nil {
 			return "", fmt.Errorf("catalog of %s: %w", root, err)
 		}
