@@ -67,3 +67,17 @@ func inMount(mount, version string) string {
 	storage, instant, _ := strings.Cut(version, "_")
 	return filepath.Join(mount, storage, instant)
 }
+
+// await waits for a new version to appear in a mount.
+func (w *world) await(folder string) {
+	w.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		_, err := os.Stat(folder)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("the new version does not appear: %v", err)
+		}
+	}
+}

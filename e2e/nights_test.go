@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // night is a version of the storage and what it must be for ever.
@@ -133,14 +132,7 @@ func (n *nights) archiveUnderMount() {
 		n.Errorf("while the archiver moved files: %v", err)
 	}
 	newest := n.all[len(n.all)-1]
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if _, err := os.Stat(inMount(mount, newest.backup)); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			n.Fatalf("%s does not show in the mount", newest.backup)
-		}
-	}
+	n.await(inMount(mount, newest.backup))
 	n.checkRsync(newest.copy, inMount(mount, newest.backup))
 	n.checkRsync(newest.copy, filepath.Join(mount, "file-storage", "latest"))
 	n.checkRsync(earlier[0].copy, inMount(mount, earlier[0].backup))

@@ -46,7 +46,8 @@ type Options struct {
 	AllowOther bool             // other users may look into the mount
 	Storage    string           // show this storage alone; "" is all
 	Version    *catalog.Version // show this version at the root; nil is all
-	// CacheBytes bounds the memory for decoded data over all open files. 0 is
+	// CacheBytes bounds the decoded data in memory over all open files; the
+	// garbage collector lets the process grow to twice that. 0 is
 	// DefaultCacheBytes; less than 24 MiB is 24 MiB.
 	CacheBytes int64
 	// Logger hears of what programs are told as EIO or EACCES. Nil is

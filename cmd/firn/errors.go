@@ -34,6 +34,7 @@ var exitCodes = []struct {
 	code int
 }{
 	{archiver.ErrLocked, exitLocked},
+	{restore.ErrInUse, exitLocked},
 	{envelope.ErrKey, exitNoAccess},
 	{keys.ErrPassphrase, exitNoAccess},
 	{objstore.ErrDenied, exitNoAccess},

@@ -40,7 +40,7 @@ Examples:
 			&cli.StringFlag{Name: "name", Usage: "show the storage `NAME` only"},
 			&cli.StringFlag{Name: "version", Usage: "show the `VERSION` itself, without folders above"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users look into the mount (needs user_allow_other in /etc/fuse.conf, unless you are root)"},
-			&cli.StringFlag{Name: "cache-size", Value: humanBytes(fs.DefaultCacheBytes), Usage: "use at most `SIZE` of memory for what was read"},
+			&cli.StringFlag{Name: "cache-size", Value: humanBytes(fs.DefaultCacheBytes), Usage: "keep at most `SIZE` of what was read; the process takes up to twice that memory"},
 		),
 		Action: runMount,
 	}
