@@ -23,11 +23,18 @@ import (
 var firn, original, project string
 
 func TestMain(m *testing.M) {
+	// The same program again is the commands of the scripts.
+	testscript.Main(tests{m}, map[string]func(){"unavailable": serveUnavailable})
+}
+
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
 	if err := findEverything(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
-	testscript.Main(m, map[string]func(){"unavailable": serveUnavailable})
+	return t.M.Run()
 }
 
 func findEverything() error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,10 +27,9 @@ type packageWriter struct {
 	sendCtx  context.Context // ends with the first part that fails
 	store    objstore.Store
 	key      string
-	base     int // bytes of the first parts; see objstore.PartSize
 	upload   objstore.Upload
 	sending  *errgroup.Group
-	free     chan []byte
+	parts    *partPool
 	part     []byte // being filled
 	number   int    // of part, from 1
 	offset   int64  // bytes of the package so far
@@ -48,12 +48,35 @@ type member struct {
 	data   int64  // offset of the data in the package
 }
 
-func newPackageWriter(ctx context.Context, store objstore.Store, key string, partSize int) *packageWriter {
+func newPackageWriter(ctx context.Context, store objstore.Store, key string, parts *partPool) *packageWriter {
 	sending, sendCtx := errgroup.WithContext(ctx)
 	sending.SetLimit(1)
 	return &packageWriter{
-		ctx: ctx, sendCtx: sendCtx, store: store, key: key, base: partSize, number: 1, sending: sending,
-		part: make([]byte, 0, partSize), free: make(chan []byte, 2),
+		ctx: ctx, sendCtx: sendCtx, store: store, key: key, number: 1, sending: sending,
+		part: parts.get(1), parts: parts,
+	}
+}
+
+// partPool lends the buffers of parts. It keeps those of the first size, since
+// most packages are small, and there may be thousands.
+type partPool struct {
+	size int // of the first parts, see objstore.PartSize
+	free sync.Pool
+}
+
+func (p *partPool) get(number int) []byte {
+	size := objstore.PartSize(p.size, number)
+	if size == p.size {
+		if part, ok := p.free.Get().(*[]byte); ok {
+			return (*part)[:0]
+		}
+	}
+	return make([]byte, 0, size)
+}
+
+func (p *partPool) put(part []byte) {
+	if cap(part) == p.size {
+		p.free.Put(&part)
 	}
 }
 
@@ -140,16 +163,7 @@ func (p *packageWriter) close(name string, modified time.Time) error {
 func (p *packageWriter) flush() error {
 	part, number := p.part, p.number
 	p.number++
-	var next []byte
-	select {
-	case next = <-p.free:
-	default:
-	}
-	size := objstore.PartSize(p.base, p.number)
-	if cap(next) != size {
-		next = make([]byte, 0, size)
-	}
-	p.part = next[:0]
+	p.part = p.parts.get(p.number)
 	if p.inMember && p.member.number == number {
 		p.member.held = part
 		return nil
@@ -170,10 +184,7 @@ func (p *packageWriter) send(number int, part []byte) error {
 	}
 	p.sending.Go(func() error {
 		err := p.upload.WritePart(p.sendCtx, number, part)
-		select {
-		case p.free <- part:
-		default:
-		}
+		p.parts.put(part)
 		return err
 	})
 	return p.sendCtx.Err()
@@ -187,6 +198,7 @@ func (p *packageWriter) complete() error {
 		return p.abort(err)
 	}
 	if p.upload == nil && p.number == 1 {
+		defer p.parts.put(p.part)
 		return p.store.Put(p.ctx, p.key, p.part)
 	}
 	if err := p.send(p.number, p.part); err != nil {

@@ -44,7 +44,7 @@ func TestPackageWriter(t *testing.T) {
 	for round := range 60 {
 		partSize := 4096 << rand.IntN(5)
 		key := fmt.Sprintf("package%d.tar", round)
-		p := newPackageWriter(context.Background(), w.store, key, partSize)
+		p := newPackageWriter(context.Background(), w.store, key, &partPool{size: partSize})
 		type kept struct {
 			name   string
 			data   []byte

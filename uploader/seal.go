@@ -67,7 +67,7 @@ func (r *run) sealPackage(ctx context.Context, s *storage, g group) (entries []m
 	if err != nil {
 		return nil, err
 	}
-	p := newPackageWriter(ctx, r.Store, r.key(g.name), r.partSize)
+	p := newPackageWriter(ctx, r.Store, r.key(g.name), &r.parts)
 	for _, f := range g.files {
 		e, err := r.sealFile(ctx, s, session, p, f)
 		var source sourceError

@@ -120,7 +120,7 @@ const maxExamples = 100
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.applyDefaults()
 	start := time.Now()
-	r := &run{Options: o, report: &Report{}}
+	r := &run{Options: o, report: &Report{}, parts: partPool{size: o.partSize}}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -160,6 +160,7 @@ type run struct {
 	base       backupname.Name // zero: there is none
 	report     *Report
 	leftOut    leftOut
+	parts      partPool
 }
 
 // prepare names the backup and finds its base.

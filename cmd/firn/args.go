@@ -7,9 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// reorder moves a command's flags before its other arguments, where the
-// library wants them, so that they can be written anywhere. What follows "--"
-// stays where it is.
+// reorder moves flags to where the library wants them, so that they can be
+// written anywhere: those of the program before the command, and those of the
+// command before its other arguments. What follows "--" stays where it is.
 func reorder(app *cli.App, args []string) []string {
 	if len(args) == 0 {
 		return args
@@ -28,19 +28,21 @@ func reorder(app *cli.App, args []string) []string {
 		result = append(append(result, lead...), after[0])
 		rest, flags, commands = after[1:], commands[i].Flags, commands[i].Subcommands
 	}
-	var moved, others []string
+	var global, moved, others []string
 	for len(rest) > 0 && rest[0] != "--" {
-		n := flagLength(flags, rest)
-		if n == 0 {
+		switch n, m := flagLength(flags, rest), flagLength(app.Flags, rest); {
+		case n == 0:
 			others, rest = append(others, rest[0]), rest[1:]
-			continue
+		case findFlag(flags, rest[0]) == nil && findFlag(app.Flags, rest[0]) != nil:
+			global, rest = append(global, rest[:m]...), rest[m:]
+		default:
+			moved, rest = append(moved, rest[:n]...), rest[n:]
 		}
-		moved, rest = append(moved, rest[:n]...), rest[n:]
 	}
 	if len(others)+len(rest) > 0 && slices.ContainsFunc(others, isFlag) {
 		others = append([]string{"--"}, others...)
 	}
-	return slices.Concat(result, moved, rest[:min(1, len(rest))], others, rest[min(1, len(rest)):])
+	return slices.Concat(result[:1], global, result[1:], moved, rest[:min(1, len(rest))], others, rest[min(1, len(rest)):])
 }
 
 func leadingFlags(flags []cli.Flag, args []string) (lead, rest []string) {
@@ -63,17 +65,22 @@ func flagLength(flags []cli.Flag, args []string) int {
 	if !isFlag(args[0]) || args[0] == "--" {
 		return 0
 	}
-	name, _, hasValue := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
-	if hasValue || len(args) == 1 {
+	if strings.Contains(args[0], "=") || len(args) == 1 {
 		return 1
 	}
-	for _, flag := range flags {
-		if !slices.Contains(flag.Names(), name) {
-			continue
-		}
-		if f, ok := flag.(cli.DocGenerationFlag); ok && f.TakesValue() {
-			return 2
-		}
+	if f, ok := findFlag(flags, args[0]).(cli.DocGenerationFlag); ok && f.TakesValue() {
+		return 2
 	}
 	return 1
+}
+
+// findFlag finds the flag that an argument is, or nil.
+func findFlag(flags []cli.Flag, arg string) cli.Flag {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	for _, flag := range flags {
+		if slices.Contains(flag.Names(), name) {
+			return flag
+		}
+	}
+	return nil
 }

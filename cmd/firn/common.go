@@ -19,7 +19,7 @@ import (
 // setting is a flag that stands for a key of the configuration.
 type setting struct {
 	flag, key, usage string
-	isBool, isFile   bool
+	isBool           bool
 }
 
 // Secrets have flags for the files that hold them only: the arguments of a
@@ -48,9 +48,6 @@ func settingFlags(settings []setting) []cli.Flag {
 	return flags
 }
 
-// storeFlags are the flags of all commands that need the bucket.
-func storeFlags() []cli.Flag { return settingFlags(storeSettings) }
-
 // configOf reads the configuration and lays the flags given over it.
 func configOf(c *cli.Context, more ...setting) (*config.Config, error) {
 	cfg, err := config.Load(c.Path("config"), os.Environ())
@@ -68,15 +65,6 @@ func configOf(c *cli.Context, more ...setting) (*config.Config, error) {
 		cfg.Override(s.key, value, "flag --"+s.flag)
 	}
 	return cfg, nil
-}
-
-// openStore opens the bucket that flags and configuration name.
-func openStore(c *cli.Context) (objstore.Store, error) {
-	cfg, err := configOf(c)
-	if err != nil {
-		return nil, err
-	}
-	return openConfiguredStore(c, cfg, "")
 }
 
 // openConfiguredStore opens the bucket of a role; "" stands for all roles.
@@ -147,7 +135,12 @@ func printJSON(c *cli.Context, v any) error {
 
 func humanBytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
-func humanDuration(d time.Duration) string { return d.Round(max(d/1000, time.Millisecond)).String() }
+func humanDuration(d time.Duration) string {
+	if d >= 10*time.Second {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
 
 // parseBytes reads a size such as 256MiB or 1GB.
 func parseBytes(s string) (int64, error) {
@@ -168,10 +161,10 @@ func arguments(c *cli.Context, names ...string) ([]string, error) {
 		need--
 	}
 	if len(args) < need {
-		return nil, usagef("%s is missing; see firn %s --help", names[len(args)], c.Command.FullName())
+		return nil, usagef("%s is missing; see %s --help", names[len(args)], c.Command.HelpName)
 	}
 	if len(args) > need && !open {
-		return nil, usagef("%q is one argument too many; see firn %s --help", args[need], c.Command.FullName())
+		return nil, usagef("%q is one argument too many; see %s --help", args[need], c.Command.HelpName)
 	}
 	return args, nil
 }
