@@ -9,6 +9,7 @@ package e2e
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,10 @@ func (t tests) Run() int {
 	if err := findEverything(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	// Most of the time the tests wait, for disks and for each other's servers.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	return t.M.Run()
 }

@@ -26,6 +26,7 @@ type nights struct {
 // TestNights backs up a storage that changes and compares every version with a
 // copy that was kept, through the mount and restored.
 func TestNights(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name          string
 		protect       func(w *world)

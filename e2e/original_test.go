@@ -16,6 +16,7 @@ var originalVersions = []string{
 
 // What the original left is listed, mounted and restored.
 func TestOriginal(t *testing.T) {
+	t.Parallel()
 	key := func(name string) []string { return []string{"--key", filepath.Join(original, "keys", name)} }
 	for c, open := range map[string][]string{
 		"rsa": key("chipster.private.base64"), "curve": key("curve.private.base64"), "plain": nil,

@@ -19,7 +19,7 @@ var oddNames = []string{
 	"%", "100%", "%s%d", "%0A", "a%0Ab", "a%0ab", "\r", "\x01\x7f", "\xff\xfe", "caf\xe9/\xc3\x28", "ä/日本\u2028", "a\u0308",
 	strings.Repeat("x", 255), strings.Repeat("\n", 255), strings.Repeat("ä", 127), strings.Repeat("deep/", 400) + "file",
 	strings.Repeat(strings.Repeat("y", 200)+"/", 9) + "z", "long-names/ab/cd", "archive-info", "backup-info", "latest", "download/x",
-	".hidden", "..x", "a.lz4", "a.lz4.gpg", "x.sql.lz4.gpg", "file-storage_2019-05-08T09:26:17.038Z/f",
+	".hidden", "..x", "a.lz4", "a.lz4.gpg", "x.sql.lz4.gpg", "taken", "taken.lz4/f", "taken.lz4.gpg/f", "backup-info-/f", "archive_info/f", "backup_info/f", "deep/archive-info/f", "file-storage_2019-05-08T09:26:17.038Z/f",
 }
 
 // site is a file storage in use: what nights do to it is decided by random

@@ -52,7 +52,7 @@ type shownSetting struct {
 // showConfig shows everything even if some of it is wrong, and fails then.
 func showConfig(c *cli.Context) error {
 	if c.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", c.Args().First())
+		return usagef("unexpected argument %q", c.Args().First())
 	}
 	settings, err := config.Load(c.Path("config"), os.Environ())
 	if err != nil {

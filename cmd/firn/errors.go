@@ -37,6 +37,7 @@ var exitCodes = []struct {
 	{restore.ErrInUse, exitLocked},
 	{envelope.ErrKey, exitNoAccess},
 	{keys.ErrPassphrase, exitNoAccess},
+	{catalog.ErrAmbiguous, exitUsage},
 	{objstore.ErrDenied, exitNoAccess},
 	{uploader.ErrIncomplete, exitIncomplete},
 	{archiver.ErrIncomplete, exitIncomplete},

@@ -53,7 +53,7 @@ Examples:
 
 func keyGenerate(c *cli.Context) error {
 	if c.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", c.Args().First())
+		return usagef("unexpected argument %q", c.Args().First())
 	}
 	publicFile, privateFile := c.Path("public"), c.Path("private")
 	// Creating the files is what counts, but generating RSA takes seconds.
@@ -147,7 +147,7 @@ type shownKey struct {
 
 func keyShow(c *cli.Context) error {
 	if c.NArg() == 0 {
-		return errors.New("name the FILE of a key; - is standard input")
+		return usagef("name the FILE of a key; - is standard input")
 	}
 	shown := []shownKey{}
 	for _, file := range c.Args().Slice() {
@@ -227,10 +227,10 @@ Examples:
 
 func keyExport(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return errors.New("name one FILE of a key, after the options; - is standard input")
+		return usagef("name one FILE of a key, after the options; - is standard input")
 	}
 	if c.Bool("public") && c.Bool("private") {
-		return errors.New("choose one of --public and --private")
+		return usagef("choose one of --public and --private")
 	}
 	file := c.Args().First()
 	list, err := parseKeyFile(c, file)

@@ -35,7 +35,7 @@ func run(args []string) int {
 }
 
 func newApp() *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:    "firn",
 		Usage:   "back up immutable files and databases, mount and restore any version",
 		Version: version(),
@@ -79,6 +79,17 @@ run; 130 interrupted.`,
 			}
 			return cli.ShowAppHelp(c)
 		},
+	}
+	reportUsageErrors(app.Commands, app.OnUsageError)
+	return app
+}
+
+// reportUsageErrors lets commands answer to wrong flags as the program does: the
+// library does not pass that on, and prints the whole help with exit code 1.
+func reportUsageErrors(commands []*cli.Command, report cli.OnUsageErrorFunc) {
+	for _, c := range commands {
+		c.OnUsageError = report
+		reportUsageErrors(c.Subcommands, report)
 	}
 }
 

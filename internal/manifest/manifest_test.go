@@ -146,6 +146,29 @@ func TestEscapeIsOneToOne(t *testing.T) {
 	}
 }
 
+// In a version's folder no sealed file may be where another needs a folder, or
+// where the list is.
+func TestSealedPathsAreNotInTheWay(t *testing.T) {
+	paths := append(slices.Clone(oddPaths), "x", "x.lz4/y", "x.lz4.gpg/y", "x.lz4/z.lz4/y", "archive-info/a", "backup_info/a", "backup-info", "d/archive-info/a",
+		"long-names/ab/"+strings.Repeat("0", 64))
+	for _, suffix := range []string{".lz4", ".lz4.gpg"} {
+		files := map[string]string{BackupInfo: "", ArchiveInfo: "", "backup_info": "", "archive_info": ""}
+		for _, p := range paths {
+			files[SealedPath(p, suffix)] = p
+		}
+		if len(files) != len(paths)+4 {
+			t.Errorf("%d sealed paths of %d", len(files)-4, len(paths))
+		}
+		for sealed, p := range files {
+			for i := range sealed {
+				if other, ok := files[sealed[:i]]; ok && sealed[i] == '/' {
+					t.Errorf("%q needs a folder where %q is", p, other)
+				}
+			}
+		}
+	}
+}
+
 func TestDetailsComeBack(t *testing.T) {
 	for _, at := range []time.Time{
 		{}, time.Unix(0, 0), time.Unix(1557307577, 38e6), time.Unix(-1, 5e8), time.Unix(-2, 1), time.Unix(-3, 0), time.Unix(4e10, 999999999),

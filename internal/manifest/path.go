@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -106,11 +107,11 @@ const (
 
 // SealedPath is where the sealed file of a path lies below the folder of its
 // backup: the escaped path and the suffix, ".lz4.gpg" or ".lz4". What no file
-// system could hold is named by the SHA-256 of the path instead; the manifest
-// tells which path that was.
+// system could hold, or not beside other sealed files and the list, is named by
+// the SHA-256 of the path instead; the manifest tells which path that was.
 func SealedPath(path, suffix string) string {
 	p := EscapePath(path) + suffix
-	fits := len(p) <= maxSealedPath
+	fits := len(p) <= maxSealedPath && !isReserved(p)
 	for part := range strings.SplitSeq(p, "/") {
 		fits = fits && len(part) <= maxSealedName
 	}
@@ -120,3 +121,19 @@ func SealedPath(path, suffix string) string {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(path)))
 	return longNames + "/" + sum[:2] + "/" + sum + suffix
 }
+
+// isReserved tells whether a sealed path would be in the way of others in a
+// version's folder: below a folder that has the name of a list, or maybe that of
+// another sealed file.
+func isReserved(p string) bool {
+	folders := strings.Split(p, "/")
+	folders = folders[:len(folders)-1]
+	if len(folders) > 0 && slices.Contains(reservedFolders, folders[0]) {
+		return true
+	}
+	return slices.ContainsFunc(folders, func(f string) bool {
+		return strings.HasSuffix(f, ".lz4") || strings.HasSuffix(f, ".lz4.gpg")
+	})
+}
+
+var reservedFolders = []string{BackupInfo, "backup_info", ArchiveInfo, "archive_info", longNames}
