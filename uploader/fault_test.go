@@ -98,6 +98,39 @@ func TestBucketFailsAtEveryStep(t *testing.T) {
 	}
 }
 
+// lostAnswer writes the list and says that it did not.
+type lostAnswer struct {
+	objstore.Store
+	deleted []string
+}
+
+func (s *lostAnswer) Put(ctx context.Context, key string, data []byte) error {
+	if err := s.Store.Put(ctx, key, data); err != nil || !strings.HasSuffix(key, "/backup-info") {
+		return err
+	}
+	return errBucket
+}
+
+func (s *lostAnswer) Delete(ctx context.Context, keys ...string) error {
+	s.deleted = append(s.deleted, keys...)
+	return s.Store.Delete(ctx, keys...)
+}
+
+// A run that failed must not leave a list without its packages, not even if it
+// is killed while it cleans up: the list goes first.
+func TestListArrivesThoughTheRunFails(t *testing.T) {
+	w := newWorld(t)
+	w.write("a", random(10))
+	store := &lostAnswer{Store: w.store}
+	_, err := w.backup(func(o *Options) { o.Store = store })
+	if !errors.Is(err, errBucket) || len(w.keys()) != 0 {
+		t.Errorf("%v, %v", err, w.keys())
+	}
+	if len(store.deleted) != 2 || !strings.HasSuffix(store.deleted[0], "/backup-info") {
+		t.Errorf("deleted in the order %v", store.deleted)
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	w := newWorld(t)
 	w.write("a", random(3_000_000))

@@ -37,6 +37,8 @@ func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error)
 		case !r.sameRecipients(&e):
 			listed = false
 			resealed++
+		case e.SealedPath != manifest.SealedPath(f.path, r.Recipients.Suffix()):
+			listed = false // another program chose it, and another file may need it
 		default:
 			if listed, err = r.unchanged(ctx, s, f, &e); err != nil {
 				return nil, err

@@ -234,20 +234,22 @@ func (r *run) publish(ctx context.Context, entries []manifest.Entry) error {
 
 func (r *run) key(file string) string { return r.name.String() + "/" + file }
 
-// discard removes what a failed run has uploaded. Where it cannot, the
-// archiver does so after some days.
+// discard removes what a failed run has uploaded: the list first, should it have
+// arrived though the bucket did not say so, since with it the backup exists.
+// What cannot be removed the archiver removes after some days.
 func (r *run) discard(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	var keys []string
-	for object, err := range r.Store.List(ctx, r.name.String()+"/") {
-		if err != nil {
-			r.Logger.Warn("packages of the failed backup are left behind", "backup", r.name, "error", err)
-			return
-		}
-		keys = append(keys, object.Key)
+	err := r.Store.Delete(ctx, r.key(manifest.BackupInfo))
+	var packages []string
+	for object, lerr := range r.Store.List(ctx, r.name.String()+"/") {
+		err = errors.Join(err, lerr)
+		packages = append(packages, object.Key)
 	}
-	if err := r.Store.Delete(ctx, keys...); err != nil {
+	if err == nil {
+		err = r.Store.Delete(ctx, packages...)
+	}
+	if err != nil {
 		r.Logger.Warn("packages of the failed backup are left behind", "backup", r.name, "error", err)
 	}
 }

@@ -420,6 +420,24 @@ func TestContinuesTheOriginalsChain(t *testing.T) {
 	}
 }
 
+// The original stores a file called "a%0Ab" where firn stores "a\nb".
+func TestSealedPathsOfTheOriginalDoNotCollide(t *testing.T) {
+	w := newWorld(t)
+	w.write("a%0Ab", random(10))
+	first := w.mustBackup(nil)
+	e := w.list(first.Backup)[0]
+	line := strings.Join([]string{"a%0Ab", "10", e.SHA512.String(), "a%0Ab.lz4", fmt.Sprint(e.SealedSize), e.SealedSHA512.String(), first.Backup}, "\t") + "\n"
+	if err := w.store.Put(context.Background(), first.Backup+"/archive-info", []byte(line)); err != nil {
+		t.Fatal(err)
+	}
+	w.write("a\nb", random(10))
+	second := w.mustBackup(nil)
+	got := w.check(second.Backup, envelope.NewOpener(nil), false)
+	if len(got) != 2 || got["a%0Ab"].SealedPath == got["a\nb"].SealedPath {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestDamagedBaseMakesAFullBackup(t *testing.T) {
 	w := newWorld(t)
 	w.write("a", random(100))
