@@ -9,10 +9,12 @@ export PATH := $(TOOLS)/bin:$(PATH)
 VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test test-unit test-e2e test-ceph lint tools fuzz clean
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.PHONY: build demo bench test test-unit test-e2e test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/firn
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
 
 demo: build ## back up, change, back up, archive, mount, restore, compare
 	scripts/packages.sh lz4 fuse3 rsync
@@ -34,6 +36,10 @@ lint: tools $(TOOLS)/bin/staticcheck ## format, vet, staticcheck, vulnerabilitie
 	$(GO) vet ./... && cd e2e && $(GO) vet ./...
 	$(TOOLS)/bin/staticcheck ./... && cd e2e && $(TOOLS)/bin/staticcheck ./...
 	scripts/vulncheck.sh
+
+bench: build ## against the commands that firn takes the place of
+	scripts/packages.sh gnupg lz4 fuse3 bc
+	scripts/bench.sh $(BIN)
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME

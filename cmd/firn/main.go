@@ -93,11 +93,16 @@ func reportUsageErrors(commands []*cli.Command, report cli.OnUsageErrorFunc) {
 	}
 }
 
-// version is the module's, as Go recorded it when it built the program.
+// buildVersion is set by the Makefile, to what git calls the commit.
+var buildVersion string
+
+// version is the Makefile's, else the module's as Go recorded it.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "unknown"
+	if buildVersion != "" {
+		return buildVersion
 	}
-	return info.Main.Version
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
 }

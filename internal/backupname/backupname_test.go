@@ -97,6 +97,12 @@ func TestIsDatabase(t *testing.T) {
 	}
 }
 
+func TestFuzzSeedsExist(t *testing.T) {
+	if len(valid) < 4 || len(invalid) < 15 {
+		t.Errorf("%d and %d seeds", len(valid), len(invalid))
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, v := range valid {
 		f.Add(v.text)

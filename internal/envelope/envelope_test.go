@@ -173,6 +173,51 @@ func TestOtherSealers(t *testing.T) {
 	}
 }
 
+// rechunk writes the encrypted packet of a message anew, in chunks of the given
+// sizes (powers of two) in turn, and the rest with a definite length.
+func rechunk(t *testing.T, s *Session, sealed []byte, bits ...int) []byte {
+	t.Helper()
+	in := newReader(bytes.NewReader(sealed[len(s.header):]))
+	tag, b, err := readHeader(in)
+	if err != nil || tag != tagSEIPD {
+		t.Fatalf("packet %d, %v", tag, err)
+	}
+	content, err := io.ReadAll(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := append(bytes.Clone(s.header), 0xc0|tagSEIPD)
+	for i := 0; len(content) >= 1<<bits[i%len(bits)]; i++ {
+		n := bits[i%len(bits)]
+		out = append(append(out, 224|byte(n)), content[:1<<n]...)
+		content = content[1<<n:]
+	}
+	out = append(out, 255, byte(len(content)>>24), byte(len(content)>>16), byte(len(content)>>8), byte(len(content)))
+	return append(out, content...)
+}
+
+// Other programs, and other versions of gpg, write chunks of other lengths.
+func TestAnyChunkSizes(t *testing.T) {
+	kind := kinds(t)["curve"]
+	session, err := kind.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 1000, 300_000, 5_000_000} {
+		plain := content(size)
+		sealed := sealWith(t, session, plain)
+		for _, bits := range [][]int{{9}, {10}, {13}, {16}, {20}, {22}, {9, 16, 11}, {16, 9}, {12, 0, 1, 2}} {
+			other := rechunk(t, session, sealed, bits...)
+			if got, err := open(kind.Opener, other, true); err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("%d bytes in chunks of 2^%v: %d came back, %v", size, bits, len(got), err)
+			}
+			if got := run(t, other, "gpg", "--decrypt"); size > 0 && !bytes.Equal(run(t, got, "lz4", "-d", "-c"), plain) {
+				t.Errorf("%d bytes in chunks of 2^%v: gpg does not read what the test makes", size, bits)
+			}
+		}
+	}
+}
+
 // A changed bit or a cut anywhere is an error, and the last block is never
 // handed out with it.
 func TestDamageIsFound(t *testing.T) {
