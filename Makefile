@@ -46,7 +46,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 
 tools: $(TOOLS)/bin/versitygw ## what the tests need besides Go
-	scripts/packages.sh gnupg lz4 fuse3 rsync
+	scripts/packages.sh gnupg lz4 fuse3 rsync gcc libc6-dev
 
 $(TOOLS)/bin/versitygw:
 	GOBIN=$(TOOLS)/bin $(GO) install $(VERSITYGW)
