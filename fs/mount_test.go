@@ -250,13 +250,16 @@ func TestDamagedFile(t *testing.T) {
 				t.Errorf("cp of the %s file: %v", name, err)
 			}
 		}
+	}
+	checkFile(t, m.path(first, "ab/good"), "good")
+	checkNames(t, m.path(first, "ab"), "good", "large", "missing", "small")
+	m.stop(t) // the log is whole when the child has ended
+	for _, name := range []string{"large", "small", "missing"} {
 		lines := slices.DeleteFunc(strings.Split(m.log.String(), "\n"), func(line string) bool { return !strings.Contains(line, "path=ab/"+name) })
 		if len(lines) != 2 || !strings.Contains(lines[0], "version=file-storage_"+first) || name != "missing" && !strings.Contains(lines[0], "offset=") {
 			t.Errorf("two attempts logged %q", lines)
 		}
 	}
-	checkFile(t, m.path(first, "ab/good"), "good")
-	checkNames(t, m.path(first, "ab"), "good", "large", "missing", "small")
 }
 
 func TestWrongKey(t *testing.T) {
@@ -270,6 +273,7 @@ func TestWrongKey(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	m.stop(t) // the log is whole when the child has ended
 	if log := m.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "no key opens the sealed file: it is sealed for key ") {
 		t.Errorf("logged %q", log)
 	}
