@@ -14,14 +14,15 @@ import (
 
 var errBucket = errors.New("the bucket is on fire")
 
-// failingStore fails at the n-th write.
+// failingStore fails at the n-th write, and only there: what follows must not
+// make up for it.
 type failingStore struct {
 	objstore.Store
 	left atomic.Int64
 }
 
 func (s *failingStore) fail() error {
-	if s.left.Add(-1) < 0 {
+	if s.left.Add(-1) == -1 {
 		return errBucket
 	}
 	return nil
@@ -39,7 +40,10 @@ func (s *failingStore) Create(ctx context.Context, key string) (objstore.Upload,
 		return nil, err
 	}
 	u, err := s.Store.Create(ctx, key)
-	return &failingUpload{u, s}, err
+	if err != nil {
+		return nil, err
+	}
+	return &failingUpload{u, s}, nil
 }
 
 type failingUpload struct {

@@ -35,7 +35,6 @@ type packageWriter struct {
 	offset   int64  // bytes of the package so far
 	member   member
 	inMember bool
-	failed   error
 }
 
 // member is the file being added.
@@ -173,11 +172,12 @@ func (p *packageWriter) flush() error {
 
 // send uploads a part beside the sealing of the next.
 func (p *packageWriter) send(number int, part []byte) error {
-	if p.failed == nil && p.upload == nil {
-		p.upload, p.failed = p.store.Create(p.ctx, p.key)
-	}
-	if p.failed != nil {
-		return p.failed
+	if p.upload == nil {
+		upload, err := p.store.Create(p.ctx, p.key)
+		if err != nil {
+			return err
+		}
+		p.upload = upload
 	}
 	if number > objstore.MaxParts {
 		return fmt.Errorf("%s: more than %d parts", p.key, objstore.MaxParts)
