@@ -525,6 +525,38 @@ func TestFileChangesWhileItIsRead(t *testing.T) {
 	}
 }
 
+// One that is rewritten with other bytes of the same length, or cut short, is
+// as bad as one that grows.
+func TestFileIsRewrittenWhileItIsRead(t *testing.T) {
+	for what, change := range map[string]func(file string, n int) error{
+		"rewritten": func(file string, n int) error { return os.WriteFile(file, random(300_000), 0o644) },
+		"touched":   func(file string, n int) error { return os.Chtimes(file, time.Time{}, time.Unix(int64(n), 0)) },
+		"cut short": func(file string, n int) error { return os.Truncate(file, int64(max(0, 200_000-n*50_000))) },
+	} {
+		w := newWorld(t)
+		w.write("restless", random(300_000))
+		n := 0
+		r, err := w.backup(func(o *Options) {
+			o.Progress = func(files int, bytes int64) {
+				if n++; files == 0 {
+					if err := change(filepath.Join(w.storage, "restless"), n); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+		if what == "cut short" && err == nil { // it settles when nothing is left
+			if got := w.check(r.Backup, envelope.NewOpener(nil), false); got["restless"].Size != 0 {
+				t.Errorf("%s: %d bytes are listed", what, got["restless"].Size)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrIncomplete) || r.LeftOut != 1 || r.Files != 0 {
+			t.Errorf("%s: %v, %+v", what, err, r)
+		}
+	}
+}
+
 // checkMembers reads the packages as the archiver does: what is not listed is
 // named of tildes.
 func (w *world) checkMembers(backup string) (abandoned int) {

@@ -3,7 +3,11 @@ package envelope
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -35,6 +39,34 @@ func TestFrameOfABC(t *testing.T) {
 	}
 	if got := run(t, []byte("abc"), "lz4", "-q", "-c", "-B4"); !bytes.Equal(got, want) {
 		t.Errorf("lz4 makes % x", got)
+	}
+}
+
+// Each of a frame's checks alone finds what only it can find.
+func TestFrameChecks(t *testing.T) {
+	plain := content(300_000)
+	file := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(file, plain, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	frame := run(t, nil, "lz4", "-q", "-c", "-B4", "-BX", "--content-size", "--no-frame-crc", file)
+	const headerSize = 4 + 2 + 8 + 1
+	if got, err := open(NewOpener(nil), frame, false); err != nil || !bytes.Equal(got, plain) {
+		t.Fatalf("the good frame: %d bytes, %v", len(got), err)
+	}
+	for what, change := range map[string]func(b []byte){
+		"header":         func(b []byte) { b[headerSize-1] ^= 1 },
+		"block checksum": func(b []byte) { b[headerSize+4+int(binary.LittleEndian.Uint32(b[headerSize:])&^uncompressed)] ^= 1 },
+		"content size": func(b []byte) {
+			b[6] ^= 1
+			b[headerSize-1] = byte(sumXXH32(b[4:headerSize-1]) >> 8)
+		},
+	} {
+		bad := bytes.Clone(frame)
+		change(bad)
+		if got, err := open(NewOpener(nil), bad, false); !errors.Is(err, ErrDamaged) || len(got) == len(plain) {
+			t.Errorf("%s: %d bytes, %v", what, len(got), err)
+		}
 	}
 }
 
