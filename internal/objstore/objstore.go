@@ -99,9 +99,9 @@ const (
 	MaxParts = 10_000
 )
 
-// PartSize is the length in bytes of part n (from 1) of a stream whose length nobody
-// knows: small at first, for little memory, and doubling every 1,250 parts, so
-// that 10,000 parts hold more than S3's largest object of 5 TiB.
+// PartSize is the length in bytes of part n of a stream whose length nobody
+// knows: base at first, for little memory, and double that every 1,250 parts.
+// From 16 MiB on, MaxParts of them hold 4.8 TiB.
 func PartSize(base int, n int) int {
 	return base << min((n-1)/1250, 8)
 }
