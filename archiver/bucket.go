@@ -28,13 +28,6 @@ func (b *backup) waiting() bool   { return b.committed() && !b.archived() }
 // packageName is the last part of a package's key.
 func packageName(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
 
-// The documentation of the original system spells its lists with "_", its
-// software with "-".
-var (
-	backupInfoNames  = []string{manifest.BackupInfo, "backup_info"}
-	archiveInfoNames = []string{manifest.ArchiveInfo, "archive_info"}
-)
-
 // listBucket groups the bucket's objects into backups, by storage and oldest
 // first. Objects that belong to no backup are ignored.
 func listBucket(ctx context.Context, store objstore.Store) (map[string][]*backup, error) {
@@ -68,9 +61,9 @@ func listBucket(ctx context.Context, store objstore.Store) (map[string][]*backup
 func (b *backup) add(o objstore.Object, rest string) {
 	b.bytes += o.Size
 	switch {
-	case slices.Contains(archiveInfoNames, rest):
+	case slices.Contains(manifest.ArchiveInfoNames, rest):
 		b.archiveInfo = append(b.archiveInfo, o.Key)
-	case rest == manifest.BackupInfo, rest == backupInfoNames[1] && !b.committed():
+	case rest == manifest.BackupInfo, rest == manifest.BackupInfoNames[1] && !b.committed():
 		if b.committed() { // the other spelling came first
 			b.rest = append(b.rest, b.backupInfo.Key)
 		}

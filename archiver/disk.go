@@ -144,7 +144,7 @@ func (r *contextReader) Read(p []byte) (int, error) {
 
 // listOf is the path of a version's list, or "" where the folder is no version.
 func (d *disk) listOf(name backupname.Name) string {
-	for _, list := range archiveInfoNames {
+	for _, list := range manifest.ArchiveInfoNames {
 		if info, err := d.root.Lstat(name.String() + "/" + list); err == nil && info.Mode().IsRegular() {
 			return name.String() + "/" + list
 		}

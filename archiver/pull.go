@@ -189,7 +189,7 @@ func (j *job) member(key string, h *tar.Header, data io.Reader) (*file, error) {
 // isReserved tells sealed paths that would be taken for a version's list.
 func isReserved(sealedPath string) bool {
 	first, _, _ := strings.Cut(sealedPath, "/")
-	return slices.Contains(archiveInfoNames, first) || slices.Contains(backupInfoNames, first)
+	return manifest.IsListName(first)
 }
 
 // unpack writes one file to where files arrive, and checks it on the way.

@@ -61,6 +61,7 @@ func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error)
 // explain says in the report and the log why a backup is a full one.
 func (r *run) explain(resealed int) {
 	switch {
+	case r.report.Full != "": // readBase knows
 	case r.base.IsZero():
 		r.report.Full = "there is no archive to be incremental against"
 	case r.Full:
@@ -88,6 +89,7 @@ func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
 	for e, err := range manifest.Read(list) {
 		if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrTruncated) {
 			r.Logger.Error("the newest archive's list is damaged, so this is a full backup", "archive", r.base, "error", err)
+			r.report.Full = fmt.Sprintf("the list of %s is damaged", r.base)
 			r.base = backupname.Name{}
 			return nil, nil
 		}
@@ -100,10 +102,12 @@ func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
 	return entries, nil
 }
 
-func (r *run) openList(ctx context.Context) (io.ReadCloser, error) {
-	list, err := r.Store.Get(ctx, r.base.String()+"/"+manifest.ArchiveInfo, 0, -1)
-	if errors.Is(err, objstore.ErrNotFound) {
-		list, err = r.Store.Get(ctx, r.base.String()+"/archive_info", 0, -1)
+func (r *run) openList(ctx context.Context) (list io.ReadCloser, err error) {
+	for _, name := range manifest.ArchiveInfoNames {
+		list, err = r.Store.Get(ctx, r.base.String()+"/"+name, 0, -1)
+		if !errors.Is(err, objstore.ErrNotFound) {
+			break
+		}
 	}
 	return list, err
 }

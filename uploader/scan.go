@@ -14,6 +14,8 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 	"golang.org/x/sys/unix"
+
+	"github.com/chipster/firn/internal/manifest"
 )
 
 // file is a regular file that was found.
@@ -114,16 +116,7 @@ func (s *scanner) entry(ctx context.Context, dir *os.File, name string, e fs.Dir
 }
 
 func fileOf(name string, stat *unix.Stat_t) file {
-	f := file{path: name, size: stat.Size, modified: time.Unix(stat.Mtim.Unix()).UTC(), mode: fs.FileMode(stat.Mode & 0o777)}
-	for _, special := range []struct {
-		bit  uint32
-		mode fs.FileMode
-	}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}} {
-		if stat.Mode&special.bit != 0 {
-			f.mode |= special.mode
-		}
-	}
-	return f
+	return file{path: name, size: stat.Size, modified: time.Unix(stat.Mtim.Unix()).UTC(), mode: manifest.ModeOf(stat.Mode)}
 }
 
 // excluded matches a pattern with a slash against the path, one without

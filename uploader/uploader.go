@@ -185,10 +185,10 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		if err != nil || name.Storage() != r.Name {
 			continue
 		}
-		if isList(file) && (newest.IsZero() || backupname.Compare(name, newest) > 0) {
+		if manifest.IsListName(file) && (newest.IsZero() || backupname.Compare(name, newest) > 0) {
 			newest = name
 		}
-		if isArchiveInfo(file) && (r.base.IsZero() || backupname.Compare(name, r.base) > 0) {
+		if slices.Contains(manifest.ArchiveInfoNames, file) && (r.base.IsZero() || backupname.Compare(name, r.base) > 0) {
 			r.base = name
 		}
 	}
@@ -196,14 +196,6 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, r.now().UTC().Format(time.RFC3339), newest)
 	}
 	return nil
-}
-
-func isArchiveInfo(file string) bool {
-	return file == manifest.ArchiveInfo || file == strings.ReplaceAll(manifest.ArchiveInfo, "-", "_")
-}
-
-func isList(file string) bool {
-	return isArchiveInfo(file) || file == manifest.BackupInfo || file == strings.ReplaceAll(manifest.BackupInfo, "-", "_")
 }
 
 // publish uploads the list. From then on the backup exists.

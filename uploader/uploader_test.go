@@ -446,7 +446,7 @@ func TestDamagedBaseMakesAFullBackup(t *testing.T) {
 	if err := w.store.Put(context.Background(), first.Backup+"/archive-info", list[:len(list)-10]); err != nil {
 		t.Fatal(err)
 	}
-	if r := w.mustBackup(nil); r.New != 1 || r.Full == "" || r.Base != "" {
+	if r := w.mustBackup(nil); r.New != 1 || r.Full != "the list of "+first.Backup+" is damaged" || r.Base != "" {
 		t.Errorf("%+v", r)
 	}
 }

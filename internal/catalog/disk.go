@@ -15,10 +15,6 @@ import (
 	"github.com/chipster/firn/internal/manifest"
 )
 
-// listNames are what the list of an archive is called: as the software writes
-// it, and as its documentation spells it.
-var listNames = []string{manifest.ArchiveInfo, "archive_info"}
-
 // stamp tells whether the list of a version is still the one that was read.
 type stamp struct {
 	name  backupname.Name
@@ -62,7 +58,7 @@ func scan(root string) ([]stamp, error) {
 // statList finds the list of a folder. A list that is there but cannot be
 // looked at is found too: to read it will tell why.
 func statList(root string, name backupname.Name) (stamp, bool) {
-	for _, list := range listNames {
+	for _, list := range manifest.ArchiveInfoNames {
 		info, err := os.Lstat(filepath.Join(root, name.String(), list))
 		switch {
 		case err == nil:

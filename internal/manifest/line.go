@@ -88,7 +88,7 @@ func (e *Entry) parseExtra(field string) error {
 	case "mode":
 		var bits uint64
 		bits, err = strconv.ParseUint(value, 8, 12)
-		e.Mode, e.HasMode = modeOf(bits), true
+		e.Mode, e.HasMode = ModeOf(uint32(bits)), true
 	case "package":
 		e.Package = value
 	case "offset":
@@ -205,11 +205,11 @@ func parseTime(s string) (time.Time, error) {
 
 var specialBits = []struct {
 	mode fs.FileMode
-	bit  uint64
+	bit  uint32
 }{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}}
 
-func modeBits(m fs.FileMode) uint64 {
-	bits := uint64(m.Perm())
+func modeBits(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
 	for _, s := range specialBits {
 		if m&s.mode != 0 {
 			bits |= s.bit
@@ -218,7 +218,8 @@ func modeBits(m fs.FileMode) uint64 {
 	return bits
 }
 
-func modeOf(bits uint64) fs.FileMode {
+// ModeOf makes a mode of the twelve permission bits of Unix.
+func ModeOf(bits uint32) fs.FileMode {
 	m := fs.FileMode(bits & 0o777)
 	for _, s := range specialBits {
 		if bits&s.bit != 0 {

@@ -28,6 +28,14 @@ const (
 	ArchiveInfo = "archive-info"
 )
 
+// BackupInfoNames and ArchiveInfoNames are what the lists may be called: as the
+// original's software writes them, which is the one to write, and as its
+// documentation spells them. They must not be changed.
+var (
+	BackupInfoNames  = []string{BackupInfo, "backup_info"}
+	ArchiveInfoNames = []string{ArchiveInfo, "archive_info"}
+)
+
 var (
 	// ErrInvalid says that a line is none of a manifest.
 	ErrInvalid = errors.New("invalid manifest")

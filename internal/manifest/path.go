@@ -128,7 +128,7 @@ func SealedPath(path, suffix string) string {
 func isReserved(p string) bool {
 	folders := strings.Split(p, "/")
 	folders = folders[:len(folders)-1]
-	if len(folders) > 0 && slices.Contains(reservedFolders, folders[0]) {
+	if len(folders) > 0 && (folders[0] == longNames || IsListName(folders[0])) {
 		return true
 	}
 	return slices.ContainsFunc(folders, func(f string) bool {
@@ -136,4 +136,8 @@ func isReserved(p string) bool {
 	})
 }
 
-var reservedFolders = []string{BackupInfo, "backup_info", ArchiveInfo, "archive_info", longNames}
+// IsListName tells whether a file below a version's folder would be taken for
+// one of its lists.
+func IsListName(name string) bool {
+	return slices.Contains(BackupInfoNames, name) || slices.Contains(ArchiveInfoNames, name)
+}
