@@ -39,9 +39,6 @@ func reorder(app *cli.App, args []string) []string {
 			moved, rest = append(moved, rest[:n]...), rest[n:]
 		}
 	}
-	if len(others)+len(rest) > 0 && slices.ContainsFunc(others, isFlag) {
-		others = append([]string{"--"}, others...)
-	}
 	return slices.Concat(result[:1], global, result[1:], moved, rest[:min(1, len(rest))], others, rest[min(1, len(rest)):])
 }
 
