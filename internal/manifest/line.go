@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"strconv"
@@ -62,6 +63,9 @@ func (d *Details) normalize() {
 	if d.Package == "" {
 		d.Offset = 0
 	}
+	if len(d.Rows) == 0 {
+		d.Rows = nil
+	}
 }
 
 func parseSize(s string) (int64, error) {
@@ -95,6 +99,8 @@ func (e *Entry) parseExtra(field string) error {
 		e.Offset, err = parseSize(value)
 	case "key":
 		e.Key = value
+	case "rows":
+		e.Rows, err = parseRows(value)
 	default:
 		e.Other = append(e.Other, field)
 	}
@@ -155,6 +161,10 @@ func (d *Details) ExtraColumns() string {
 	if d.Key != "" {
 		fmt.Fprintf(&b, "\tkey=%s", d.Key)
 	}
+	if len(d.Rows) > 0 {
+		text, _ := json.Marshal(d.Rows) // maps of strings and numbers cannot fail
+		fmt.Fprintf(&b, "\trows=%s", text)
+	}
 	for _, field := range d.Other {
 		b.WriteByte('\t')
 		b.WriteString(field)
@@ -172,6 +182,23 @@ func ParseDetails(s string) (Details, error) {
 	}
 	e.normalize()
 	return e.Details, nil
+}
+
+// parseRows reads a JSON object of objects of numbers: names of tables may hold
+// anything, and JSON has neither tabs nor line feeds in its strings.
+func parseRows(s string) (Rows, error) {
+	var rows Rows
+	if err := json.Unmarshal([]byte(s), &rows); err != nil {
+		return nil, err
+	}
+	for schema, tables := range rows {
+		for table, n := range tables {
+			if n < 0 {
+				return nil, fmt.Errorf("table %q of schema %q has %d rows", table, schema, n)
+			}
+		}
+	}
+	return rows, nil
 }
 
 // Times are decimal Unix seconds with nine decimals, as GNU tar and find print

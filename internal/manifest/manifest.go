@@ -99,8 +99,13 @@ type Details struct {
 	Package  string   // the package that brought the sealed file: last part of its key
 	Offset   int64    // of the sealed file in the package; only where Package is set
 	Key      string   // for whom it is sealed, see envelope.Recipients.ID
+	Rows     Rows     // of the tables in a database's dump; nil where not recorded
 	Other    []string // fields of other programs, as found
 }
+
+// Rows are how many rows each table had when a database was dumped: schema,
+// table, rows.
+type Rows = map[string]map[string]int64
 
 // SameFile tells that two entries stand for the same sealed file with the same
 // details, wherever it lies.

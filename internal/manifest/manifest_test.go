@@ -188,6 +188,25 @@ func TestDetailsComeBack(t *testing.T) {
 	}
 }
 
+// The counts of rows come back whatever the tables are called, on a line that
+// still has its columns where others look for them.
+func TestRowsComeBack(t *testing.T) {
+	e := entry(t, "auth.sql")
+	e.Rows = Rows{"public": {"jobs": 500000, "a\tb\nc\"d\\": 0, "<&>ä\u2028": 1 << 62}, "": {"": 1}, "empty": {}}
+	line := write(t, e)
+	if n := bytes.Count(line, []byte("\t")); n != 7 || bytes.Count(line, []byte("\n")) != 1 {
+		t.Errorf("%d tabs in %q", n, line)
+	}
+	got, err := readAll(line)
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0].Rows, e.Rows) {
+		t.Errorf("came back as %+v, %v", got, err)
+	}
+	e.Rows = Rows{}
+	if line := write(t, e); bytes.Contains(line, []byte("rows=")) {
+		t.Errorf("nothing was counted, and yet: %q", line)
+	}
+}
+
 func TestDamagedLists(t *testing.T) {
 	line := string(write(t, entry(t, "ab/c")))
 	hash := strings.Split(line, "\t")[2]
@@ -210,6 +229,9 @@ func TestDamagedLists(t *testing.T) {
 		"bad name":           strings.Replace(line, "\n", "\tname=%4\n", 1),
 		"name upwards":       strings.Replace(line, "\n", "\tname=%2E%2E/x\n", 1),
 		"bad offset":         strings.Replace(line, "\n", "\tpackage=a.tar\toffset=-1\n", 1),
+		"rows cut short":     strings.Replace(line, "\n", "\trows={\"public\":{\"jobs\":5\n", 1),
+		"negative rows":      strings.Replace(line, "\n", "\trows={\"public\":{\"jobs\":-5}}\n", 1),
+		"halves of rows":     strings.Replace(line, "\n", "\trows={\"public\":{\"jobs\":1.5}}\n", 1),
 		"line without bound": strings.Repeat("x", maxLine+maxLine/8),
 	} {
 		entries, err := readAll([]byte(line + bad))
@@ -264,6 +286,9 @@ func fuzzSeeds(t testing.TB) [][]byte {
 	for _, p := range oddPaths {
 		seeds = append(seeds, write(t, entry(t, p)))
 	}
+	dump := entry(t, "auth.sql")
+	dump.Rows = Rows{"public": {"a\tb": 1}, "b": nil}
+	seeds = append(seeds, write(t, dump))
 	for _, file := range original(t)[:3] {
 		b, err := os.ReadFile(file)
 		if err != nil {
