@@ -14,6 +14,8 @@
 //	backup-store       where backups go: s3://bucket/prefix or file:///dir;
 //	                   without it s3:// and the value of backup-bucket
 //	backup-s3-ca-file  certificates (PEM) to trust for backup-s3-endpoint
+//	backup-storage     the folder with the files to back up
+//	backup-pg-bin      the folder with the programs of PostgreSQL to use
 //
 // backup-gpg-public-key may hold several armored blocks: one for each recipient.
 //
@@ -158,9 +160,10 @@ func find(place map[string]entry, key string) (Value, bool) {
 	return Value{Key: key, Text: e.text, Set: ok, Source: e.source}, ok
 }
 
-// Roles returns the roles of all db-url-<role>, sorted: the databases to back up.
+// Roles returns the roles of all db-url-<role> that are not empty, sorted: the
+// databases to back up.
 func (c *Config) Roles() []string {
-	return c.suffixes("db-url")
+	return slices.DeleteFunc(c.suffixes("db-url"), func(role string) bool { return c.Get("db-url", role).Text == "" })
 }
 
 // suffixes returns the roles for which there is a key of their own.
@@ -197,7 +200,7 @@ func (c *Config) All(role string) []Value {
 		}
 		roles := c.suffixes(known.name)
 		if known.perRole {
-			roles = append(roles, c.Roles()...)
+			roles = append(roles, c.suffixes("db-url")...)
 			slices.Sort(roles)
 			roles = slices.Compact(roles)
 		}

@@ -29,6 +29,8 @@ var knownKeys = []knownKey{
 	{name: "backup-monthly-count", fallback: "24"},
 	{name: "backup-gpg-public-key"},
 	{name: "backup-gpg-passphrase", secret: true},
+	{name: "backup-storage"},
+	{name: "backup-pg-bin"},
 	{name: "file-storage-id"},
 	{name: "db-user"},
 	{name: "db-url", perRole: true},
@@ -60,7 +62,7 @@ func IsSecret(key string) bool {
 
 var (
 	passwordParameter = regexp.MustCompile(`(?i)(password=)[^&;\s]*`)
-	passwordInURL     = regexp.MustCompile(`(://[^/:@\s]*:)[^/@\s]*@`)
+	passwordInURL     = regexp.MustCompile(`(://[^/:@\s]*:)\S*@`) // to the last @: passwords may be written as they are
 )
 
 const mask = "********"

@@ -21,6 +21,7 @@ func TestMasked(t *testing.T) {
 		{"db-url-auth", "jdbc:postgresql://h:5432/auth", "jdbc:postgresql://h:5432/auth"},
 		{"db-url-auth", "jdbc:postgresql://h/auth?user=u&password=hunter2&ssl=true", "jdbc:postgresql://h/auth?user=u&password=" + mask + "&ssl=true"},
 		{"db-url-auth", "postgresql://u:hunter2@h/auth", "postgresql://u:" + mask + "@h/auth"},
+		{"db-url-auth", "postgresql://u:a@hunter2/b?hunter2@h/auth", "postgresql://u:" + mask + "@h/auth"},
 	}
 	for _, test := range tests {
 		got := Value{Key: test.key, Text: test.text}.Masked()
