@@ -63,9 +63,6 @@ func (d *Details) normalize() {
 	if d.Package == "" {
 		d.Offset = 0
 	}
-	if len(d.Rows) == 0 {
-		d.Rows = nil
-	}
 }
 
 func parseSize(s string) (int64, error) {
@@ -161,7 +158,7 @@ func (d *Details) ExtraColumns() string {
 	if d.Key != "" {
 		fmt.Fprintf(&b, "\tkey=%s", d.Key)
 	}
-	if len(d.Rows) > 0 {
+	if d.Rows != nil {
 		text, _ := json.Marshal(d.Rows) // maps of strings and numbers cannot fail
 		fmt.Fprintf(&b, "\trows=%s", text)
 	}

@@ -201,7 +201,12 @@ func TestRowsComeBack(t *testing.T) {
 	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0].Rows, e.Rows) {
 		t.Errorf("came back as %+v, %v", got, err)
 	}
+	// A database without tables was counted all the same.
 	e.Rows = Rows{}
+	if got, err := readAll(write(t, e)); err != nil || got[0].Rows == nil {
+		t.Errorf("came back as %+v, %v", got, err)
+	}
+	e.Rows = nil
 	if line := write(t, e); bytes.Contains(line, []byte("rows=")) {
 		t.Errorf("nothing was counted, and yet: %q", line)
 	}
