@@ -37,7 +37,7 @@ func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error)
 		case !r.sameRecipients(&e):
 			listed = false
 			resealed++
-		case e.SealedPath != manifest.SealedPath(f.path, r.Recipients.Suffix()):
+		case e.SealedPath != manifest.SealedPath(f.path, r.recipients.Suffix()):
 			listed = false // another program chose it, and another file may need it
 		default:
 			if listed, err = r.unchanged(ctx, s, f, &e); err != nil {
@@ -53,7 +53,7 @@ func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error)
 		size += f.size
 	}
 	r.explain(resealed)
-	r.Logger.Info("planned", "backup", r.name, "base", r.report.Base, "new", len(p.fresh), "bytes", size, "unchanged", len(p.carried))
+	r.log.Info("planned", "backup", r.name, "base", r.report.Base, "new", len(p.fresh), "bytes", size, "unchanged", len(p.carried))
 	r.Planned(len(p.fresh), size)
 	return p, nil
 }
@@ -67,10 +67,10 @@ func (r *run) explain(resealed int) {
 	case r.Full:
 		r.report.Full = "a full backup was asked for"
 	case resealed > 0:
-		r.report.Full = fmt.Sprintf("%d files are sealed for others than %s", resealed, r.recipients)
+		r.report.Full = fmt.Sprintf("%d files are sealed for others than %s", resealed, r.sealedFor)
 	}
 	if r.report.Full != "" {
-		r.Logger.Info("full backup", "backup", r.name, "reason", r.report.Full)
+		r.log.Info("full backup", "backup", r.name, "reason", r.report.Full)
 	}
 }
 
@@ -88,7 +88,7 @@ func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
 	defer list.Close()
 	for e, err := range manifest.Read(list) {
 		if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrTruncated) {
-			r.Logger.Error("the newest archive's list is damaged, so this is a full backup", "archive", r.base, "error", err)
+			r.log.Error("the newest archive's list is damaged, so this is a full backup", "archive", r.base, "error", err)
 			r.report.Full = fmt.Sprintf("the list of %s is damaged", r.base)
 			r.base = backupname.Name{}
 			return nil, nil
@@ -104,7 +104,7 @@ func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
 
 func (r *run) openList(ctx context.Context) (list io.ReadCloser, err error) {
 	for _, name := range manifest.ArchiveInfoNames {
-		list, err = r.Store.Get(ctx, r.base.String()+"/"+name, 0, -1)
+		list, err = r.store.Get(ctx, r.base.String()+"/"+name, 0, -1)
 		if !errors.Is(err, objstore.ErrNotFound) {
 			break
 		}
@@ -116,9 +116,9 @@ func (r *run) openList(ctx context.Context) (list io.ReadCloser, err error) {
 // for. What the original sealed does not say for whom, but whether at all.
 func (r *run) sameRecipients(e *manifest.Entry) bool {
 	if e.Key != "" {
-		return e.Key == r.recipients
+		return e.Key == r.sealedFor
 	}
-	return envelope.IsEncrypted(e.SealedPath) == r.Recipients.Encrypts()
+	return envelope.IsEncrypted(e.SealedPath) == r.recipients.Encrypts()
 }
 
 func (r *run) unchanged(ctx context.Context, s *storage, f file, e *manifest.Entry) (bool, error) {

@@ -39,7 +39,7 @@ func (r *run) scan(ctx context.Context, s *storage) ([]file, error) {
 		return nil, err
 	}
 	slices.SortFunc(sc.found, func(a, b file) int { return strings.Compare(a.path, b.path) })
-	r.Logger.Info("scanned", "storage", r.Storage, "files", len(sc.found))
+	r.log.Info("scanned", "storage", r.Storage, "files", len(sc.found))
 	return sc.found, nil
 }
 

@@ -63,19 +63,19 @@ func (r *run) seal(ctx context.Context, s *storage, fresh []file) ([]manifest.En
 }
 
 func (r *run) sealPackage(ctx context.Context, s *storage, g group) (entries []manifest.Entry, err error) {
-	session, err := r.Recipients.NewSession()
+	session, err := r.recipients.NewSession()
 	if err != nil {
 		return nil, err
 	}
-	p := newPackageWriter(ctx, r.Store, r.key(g.name), &r.parts)
+	p := newPackageWriter(ctx, r.store, r.key(g.name), &r.parts)
 	for _, f := range g.files {
 		e, err := r.sealFile(ctx, s, session, p, f)
 		var source sourceError
 		switch {
 		case errors.As(err, &source) && errors.Is(err, fs.ErrNotExist):
-			r.leftOut.vanished(r.Logger, f.path)
+			r.leftOut.vanished(r.log, f.path)
 		case errors.As(err, &source):
-			r.leftOut.add(r.Logger, f.path, source.error)
+			r.leftOut.add(r.log, f.path, source.error)
 		case err != nil:
 			return nil, p.abort(err)
 		default:
@@ -91,7 +91,7 @@ func (r *run) sealPackage(ctx context.Context, s *storage, g group) (entries []m
 	if err := p.complete(); err != nil {
 		return nil, err
 	}
-	r.Logger.Info("package uploaded", "package", g.name, "files", len(entries), "bytes", p.offset)
+	r.log.Info("package uploaded", "package", g.name, "files", len(entries), "bytes", p.offset)
 	return entries, nil
 }
 
@@ -110,7 +110,7 @@ func (r *run) sealFile(ctx context.Context, s *storage, session *envelope.Sessio
 		if !errors.As(err, &source) {
 			return e, err
 		}
-		r.Logger.Debug("file to be tried again", "path", f.path, "error", err)
+		r.log.Debug("file to be tried again", "path", f.path, "error", err)
 	}
 	return e, err
 }
@@ -127,8 +127,8 @@ func (r *run) trySealFile(ctx context.Context, s *storage, session *envelope.Ses
 		return none, sourceError{err}
 	}
 	e := manifest.Entry{
-		Path: f.path, SealedPath: manifest.SealedPath(f.path, r.Recipients.Suffix()), Backup: r.name,
-		Details: manifest.Details{Modified: before.modified, Mode: before.mode, HasMode: true, Key: r.recipients},
+		Path: f.path, SealedPath: manifest.SealedPath(f.path, r.recipients.Suffix()), Backup: r.name,
+		Details: manifest.Details{Modified: before.modified, Mode: before.mode, HasMode: true, Key: r.sealedFor},
 	}
 	if err := p.begin(e.SealedPath); err != nil {
 		return none, err

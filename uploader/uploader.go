@@ -13,16 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 )
 
@@ -120,10 +115,15 @@ const maxExamples = 100
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.applyDefaults()
 	start := time.Now()
-	r := &run{Options: o, report: &Report{}, parts: partPool{size: o.partSize}}
-	if err := r.prepare(ctx); err != nil {
+	b, err := newBackup(ctx, o.Store, o.Name, o.now(), o.Recipients, o.Logger)
+	if err != nil {
 		return nil, err
 	}
+	if b.name.IsDatabase() {
+		return nil, fmt.Errorf("a storage of files cannot be called %q: databases are, and their old versions are deleted by another rule", o.Name)
+	}
+	b.parts.size = o.partSize
+	r := &run{Options: o, backup: b, report: &Report{Backup: b.name.String()}}
 	storage, err := openStorage(o.Storage)
 	if err != nil {
 		return nil, err
@@ -138,12 +138,17 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	entries, err := r.seal(ctx, storage, plan.fresh)
+	entries = append(plan.carried, entries...)
 	if err == nil {
-		err = r.publish(ctx, append(plan.carried, entries...))
+		err = r.publish(ctx, entries)
 	}
 	if err != nil {
 		r.discard(ctx)
 		return nil, err
+	}
+	r.report.Files = len(entries)
+	for i := range entries {
+		r.report.Size += entries[i].Size
 	}
 	r.report.Duration = time.Since(start)
 	if r.report.LeftOut > 0 {
@@ -155,93 +160,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 // run is one run of the uploader.
 type run struct {
 	Options
-	recipients string // their id
-	name       backupname.Name
-	base       backupname.Name // zero: there is none
-	report     *Report
-	leftOut    leftOut
-	parts      partPool
-}
-
-// prepare names the backup and finds its base.
-func (r *run) prepare(ctx context.Context) (err error) {
-	if r.recipients, err = r.Recipients.ID(); err != nil {
-		return err
-	}
-	if _, err := r.Recipients.NewSession(); err != nil {
-		return err // now rather than after an hour of scanning
-	}
-	if r.name, err = backupname.New(r.Name, r.now()); err != nil {
-		return err
-	}
-	r.report.Backup = r.name.String()
-	newest := backupname.Name{}
-	for object, err := range r.Store.List(ctx, r.Name+"_") {
-		if err != nil {
-			return fmt.Errorf("list backups: %w", err)
-		}
-		folder, file, _ := strings.Cut(object.Key, "/")
-		name, err := backupname.Parse(folder)
-		if err != nil || name.Storage() != r.Name {
-			continue
-		}
-		if manifest.IsListName(file) && (newest.IsZero() || backupname.Compare(name, newest) > 0) {
-			newest = name
-		}
-		if slices.Contains(manifest.ArchiveInfoNames, file) && (r.base.IsZero() || backupname.Compare(name, r.base) > 0) {
-			r.base = name
-		}
-	}
-	if !newest.IsZero() && backupname.Compare(newest, r.name) >= 0 {
-		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, r.now().UTC().Format(time.RFC3339), newest)
-	}
-	return nil
-}
-
-// publish uploads the list. From then on the backup exists.
-func (r *run) publish(ctx context.Context, entries []manifest.Entry) error {
-	slices.SortFunc(entries, func(a, b manifest.Entry) int { return strings.Compare(a.Path, b.Path) })
-	r.report.Files = len(entries)
-	for i := range entries {
-		r.report.Size += entries[i].Size
-	}
-	pipe, out := io.Pipe()
-	go func() {
-		w := manifest.NewWriter(out)
-		for i := range entries {
-			if err := w.Write(&entries[i]); err != nil {
-				out.CloseWithError(err)
-				return
-			}
-		}
-		out.CloseWithError(w.Flush())
-	}()
-	_, err := objstore.WriteStream(ctx, r.Store, r.key(manifest.BackupInfo), pipe, defaultPartSize)
-	pipe.CloseWithError(err)
-	if err != nil {
-		return fmt.Errorf("upload the list: %w", err)
-	}
-	return nil
-}
-
-func (r *run) key(file string) string { return r.name.String() + "/" + file }
-
-// discard removes what a failed run has uploaded: the list first, should it have
-// arrived though the bucket did not say so, since with it the backup exists.
-// What cannot be removed the archiver removes after some days.
-func (r *run) discard(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	err := r.Store.Delete(ctx, r.key(manifest.BackupInfo))
-	var packages []string
-	for object, lerr := range r.Store.List(ctx, r.name.String()+"/") {
-		err = errors.Join(err, lerr)
-		packages = append(packages, object.Key)
-	}
-	if err == nil {
-		err = r.Store.Delete(ctx, packages...)
-	}
-	if err != nil {
-		r.Logger.Warn("packages of the failed backup are left behind", "backup", r.name, "error", err)
-	}
+	*backup
+	report  *Report
+	leftOut leftOut
 }

@@ -116,9 +116,16 @@ func (n Name) Time() time.Time { return time.Unix(n.sec, int64(n.nsec)).UTC() }
 // IsZero tells that n names nothing.
 func (n Name) IsZero() bool { return n.text == "" }
 
+// databaseSuffix ends the names of databases' storages.
+const databaseSuffix = "-db-backup"
+
+// DatabaseStorage is the storage of the database with a role, such as
+// session-db.
+func DatabaseStorage(role string) string { return role + databaseSuffix }
+
 // IsDatabase tells that the name is one of a database's dumps, each of which
 // stands for itself, and not of a chain of files.
-func (n Name) IsDatabase() bool { return strings.HasSuffix(n.Storage(), "-db-backup") }
+func (n Name) IsDatabase() bool { return strings.HasSuffix(n.Storage(), databaseSuffix) }
 
 // Compare orders by storage, then by instant, and by text only where two
 // spellings stand for one instant.
