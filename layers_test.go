@@ -18,13 +18,15 @@ var layers = map[string][]string{
 	"internal/config":                {},
 	"internal/objstore":              {},
 	"internal/objstore/objstoretest": {"internal/objstore"},
+	"internal/postgres":              {},
+	"internal/postgres/postgrestest": {},
 	"internal/manifest":              {"internal/backupname"},
 	"internal/envelope":              {"internal/keys", "internal/manifest"},
 	"internal/catalog":               {"internal/backupname", "internal/manifest"},
-	"internal/restore":               {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
+	"internal/restore":               {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest", "internal/postgres"},
 	"fs":                             {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
 	"archiver":                       {"internal/backupname", "internal/manifest", "internal/objstore"},
-	"uploader":                       {"internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore"},
+	"uploader":                       {"internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore", "internal/postgres"},
 	"cmd/firn":                       nil, // anything
 }
 

@@ -1,0 +1,387 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// richSQL is a database that has some of everything, and texts that look like
+// what a script leaves out.
+var richSQL = []string{
+	`CREATE EXTENSION hstore`,
+	`CREATE SCHEMA "a ""b"; CREATE SCHEMA empty`,
+	`CREATE TYPE public.mood AS ENUM ('good', 'it''s')`,
+	`CREATE TABLE public.lines (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line text, mood public.mood DEFAULT 'it''s', h public.hstore)`,
+	`INSERT INTO public.lines (line) SELECT unnest(ARRAY['BEGIN;', '', 'SELECT pg_catalog.lo_open(''1'', 131072);', 'COMMIT;', '\.', '$$ ''', NULL])`,
+	`CREATE TABLE public.only_lines (line text)`,
+	`INSERT INTO public.only_lines SELECT line FROM public.lines`,
+	`INSERT INTO public.only_lines SELECT repeat(md5(i::text), 10) FROM generate_series(1, 300) i`,
+	`CREATE TABLE "a ""b"."C;d" ("x' y" int REFERENCES public.lines (id) DEFERRABLE INITIALLY DEFERRED, p text) PARTITION BY LIST (p)`,
+	`CREATE TABLE "a ""b".p1 PARTITION OF "a ""b"."C;d" FOR VALUES IN ('1')`,
+	`INSERT INTO "a ""b"."C;d" SELECT 1, '1' FROM generate_series(1, 20)`,
+	`CREATE VIEW public.seen AS SELECT line, 'BEGIN;' AS b FROM public.lines WHERE line <> 'it''s'`,
+	`CREATE MATERIALIZED VIEW public.kept AS SELECT count(*) AS n FROM public.lines`,
+	"CREATE FUNCTION public.f(int) RETURNS text LANGUAGE sql AS $f$ SELECT '\nCOPY public.lines FROM stdin;\nBEGIN;\n\nSELECT pg_catalog.lo_open(''1'', 1);\nCOMMIT;\n\\.\n$$' $f$",
+	"COMMENT ON TABLE public.lines IS 'it''s\nCOPY public.lines FROM stdin;\nBEGIN;\n\nSELECT pg_catalog.lo_open(1);\nCOMMIT;\n'",
+	`SELECT lo_from_bytea(16001, 'first'), lo_from_bytea(16002, decode(repeat('00ff', 20000), 'hex'))`,
+	`CREATE TABLE public.objects (id oid); INSERT INTO public.objects VALUES (16001), (16002)`,
+	`ALTER DEFAULT PRIVILEGES IN SCHEMA empty GRANT SELECT ON TABLES TO PUBLIC`,
+}
+
+// dumpOf is a dump of a database.
+func dumpOf(t testing.TB, d *Database, format Format) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := d.Dump(t.Context(), &b, DumpOptions{Tools: Tools{Dir: server.BinDir}, Server: connect(t, d).Version(), Format: format}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+var keyOfDump = regexp.MustCompile(`(?m)^\\(un)?restrict \w+$`)
+
+// contentOf is what tells two databases apart: all that a dump of it has.
+func contentOf(t testing.TB, d *Database) string {
+	t.Helper()
+	return keyOfDump.ReplaceAllString(string(dumpOf(t, d, Plain)), "")
+}
+
+func restoreOptions(t testing.TB, d *Database) RestoreOptions {
+	t.Helper()
+	return RestoreOptions{Tools: Tools{Dir: server.BinDir}, Server: connect(t, d).Version(), Logger: slog.New(slog.DiscardHandler)}
+}
+
+func objectsOf(t testing.TB, d *Database) []string {
+	t.Helper()
+	c, err := d.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	names, err := c.Objects(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func checkEmpty(t testing.TB, d *Database) {
+	t.Helper()
+	if names := objectsOf(t, d); len(names) > 0 {
+		t.Errorf("it left %q", names)
+	}
+}
+
+func TestRestoreGivesTheSame(t *testing.T) {
+	source, _ := newDatabase(t, richSQL...)
+	want := contentOf(t, source)
+	for _, format := range []Format{Plain, Custom} {
+		dump := dumpOf(t, source, format)
+		for name, reader := range map[string]io.Reader{"": bytes.NewReader(dump), " in small parts": iotest.HalfReader(bytes.NewReader(dump))} {
+			target, _ := newDatabase(t)
+			if err := target.Restore(t.Context(), reader, restoreOptions(t, target)); err != nil {
+				t.Fatalf("%s%s: %v", format, name, err)
+			}
+			if got := contentOf(t, target); got != want {
+				t.Errorf("%s%s: the restored database is another one:\n%s", format, name, got)
+			}
+		}
+	}
+}
+
+// What is in the database goes, whatever it is; extensions stay.
+func TestRestoreClean(t *testing.T) {
+	source, _ := newDatabase(t, `CREATE TABLE public.lines (other text); INSERT INTO public.lines VALUES ('new')`)
+	want := contentOf(t, source)
+	for _, format := range []Format{Plain, Custom} {
+		target, name := newDatabase(t, richSQL...)
+		o := restoreOptions(t, target)
+		if err := target.Restore(t.Context(), bytes.NewReader(dumpOf(t, source, format)), o); err == nil {
+			t.Errorf("%s: a dump was restored over what is there", format)
+		}
+		o.Clean = true
+		if err := target.Restore(t.Context(), bytes.NewReader(dumpOf(t, source, format)), o); err != nil {
+			t.Fatalf("%s: %v", format, err)
+		}
+		if server.Query(t, name, `SELECT 'a=>1'::hstore -> 'a'`) != "1" {
+			t.Errorf("%s: the extension is gone", format)
+		}
+		server.Exec(t, name, `DROP EXTENSION hstore`)
+		if got := contentOf(t, target); got != want {
+			t.Errorf("%s: something else is in the database:\n%s", format, got)
+		}
+	}
+}
+
+// cuts are places in a dump to end it at: some at the same distance, and those
+// where it would be worst.
+func cuts(dump []byte, distance int) []int {
+	places := []int{0, 1, len(archiveMagic), len(dump) - 1, len(dump)}
+	for _, text := range []string{"\nCOPY ", "\n\\.", "\nBEGIN;\n\nSELECT pg_catalog.lo_open", "\nCOMMIT;\n\n", "\nCOMMIT", "COMMENT ON TABLE public.lines IS 'it'"} {
+		if at := bytes.LastIndex(dump, []byte(text)); at >= 0 {
+			places = append(places, at, at+len(text)-1, at+len(text))
+		}
+	}
+	for at := distance; at < len(dump); at += distance {
+		places = append(places, at)
+	}
+	return places
+}
+
+// A dump that cannot be read to its end is not restored at all, also when all of
+// it was read and only then found to be wrong.
+func TestRestoreOfADumpThatBreaks(t *testing.T) {
+	source, _ := newDatabase(t, richSQL...)
+	broken := errors.New("broken")
+	for _, format := range []Format{Plain, Custom} {
+		dump := dumpOf(t, source, format)
+		empty, _ := newDatabase(t)
+		full, _ := newDatabase(t, `CREATE TABLE public.old (a int); INSERT INTO public.old VALUES (1)`, `SELECT lo_from_bytea(1, 'old')`)
+		want, o := contentOf(t, full), restoreOptions(t, full)
+		for _, cut := range cuts(dump, len(dump)/15) {
+			for _, target := range []*Database{empty, full} {
+				o.Clean = target == full
+				err := target.Restore(t.Context(), io.MultiReader(bytes.NewReader(dump[:cut]), iotest.ErrReader(broken)), o)
+				if !errors.Is(err, broken) {
+					t.Errorf("%s, cut after %d bytes: %v", format, cut, err)
+				}
+			}
+			if names := objectsOf(t, empty); len(names) > 0 {
+				t.Fatalf("%s, cut after %d bytes: it left %q", format, cut, names)
+			}
+		}
+		if got := contentOf(t, full); got != want {
+			t.Errorf("%s: what was there is no more, but:\n%s", format, got)
+		}
+	}
+}
+
+// A reader may not know that a dump was cut: when that is in the middle of
+// something, nothing is restored either.
+func TestRestoreOfADumpThatWasCut(t *testing.T) {
+	const table = "CREATE TABLE t (a text);\n"
+	for _, dump := range []string{
+		"", table + "COPY t FROM stdin;\n", table + "COPY t FROM stdin;\nrow", table + "COPY t FROM stdin;\nrow\n", table + "COPY t FROM stdin;\nrow\n\\",
+		table + "INSERT INTO t VALUES ('", table + "CREATE TABLE u (", table + "SELECT $$", table + "CREATE TABLE u ()",
+		table + "BEGIN;\n\nSELECT pg_catalog.lo_open(lo_create(1), 131072);\nCOMMIT;", table + "BEGIN;\n\nSELECT pg_catalog.lo_open(lo_create(1), 131072);\nCOMMIT",
+	} {
+		target, _ := newDatabase(t)
+		if err := target.Restore(t.Context(), strings.NewReader(dump), restoreOptions(t, target)); err == nil {
+			t.Errorf("%q was restored", dump)
+		}
+		checkEmpty(t, target)
+	}
+	target, _ := newDatabase(t)
+	err := target.Restore(t.Context(), strings.NewReader(table+"COPY t FROM stdin;\nrow\n"), restoreOptions(t, target))
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("in the middle of a table: %v", err)
+	}
+}
+
+// The last line of a dump need not end.
+func TestRestoreWithoutALineEnd(t *testing.T) {
+	for _, dump := range []string{"CREATE TABLE t ();", "CREATE TABLE t ();\n-- end", "CREATE TABLE t (a int);\nCOPY t FROM stdin;\n1\n\\."} {
+		target, name := newDatabase(t)
+		if err := target.Restore(t.Context(), strings.NewReader(dump), restoreOptions(t, target)); err != nil {
+			t.Errorf("%q: %v", dump, err)
+		}
+		if server.Query(t, name, "SELECT count(*) FROM pg_class WHERE relname = 't'") != "1" {
+			t.Errorf("%q was not committed", dump)
+		}
+	}
+}
+
+// No dump runs a command, reads a file of this host or leads to another
+// database, nor can it end the transaction.
+func TestRestoreOfAHostileDump(t *testing.T) {
+	dir := t.TempDir()
+	pwned := filepath.Join(dir, "pwned")
+	for _, line := range []string{
+		`\! touch ` + pwned, `\o |touch ` + pwned, `\o ` + pwned, `\copy t to ` + pwned, `SELECT 1 \g |touch ` + pwned,
+		`\i /etc/passwd`, `\connect postgres`, `\unrestrict other`, "\\restrict k\n\\unrestrict k\n\\! touch " + pwned, `\q`,
+		"\\set ON_ERROR_STOP off\nSELECT 1/0;", "COMMIT;", "BEGIN;\n\nCOMMIT;", "COMMIT AND CHAIN;", "ROLLBACK;",
+	} {
+		target, _ := newDatabase(t)
+		dump := "\\restrict k\nCREATE TABLE t (a int);\n" + line + "\nSELECT 1;\n"
+		if err := target.Restore(t.Context(), strings.NewReader(dump), restoreOptions(t, target)); err == nil {
+			t.Errorf("%q was restored", line)
+		}
+		checkEmpty(t, target)
+		if _, err := os.Lstat(pwned); err == nil {
+			t.Fatalf("%q made a file", line)
+		}
+	}
+}
+
+// standInPsql is a psql that says to be of another version.
+func standInPsql(t testing.TB, version, script string) Tools {
+	t.Helper()
+	return Tools{Dir: standIn(t, "psql", `[ "$1" = --version ] && echo "psql (PostgreSQL) `+version+`" && exit`+"\n"+script)}
+}
+
+// A psql that does not know \restrict can restore all the same, which is said.
+func TestRestoreWithAnOldPsql(t *testing.T) {
+	source, _ := newDatabase(t, richSQL...)
+	target, _ := newDatabase(t)
+	o := restoreOptions(t, target)
+	var log bytes.Buffer
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	o.Tools = standInPsql(t, "15.13", `
+tee `+filepath.Join(t.TempDir(), "input")+` | if grep -q '^.\(un\)\?restrict'; then exit 3; fi`)
+	if err := target.Restore(t.Context(), bytes.NewReader(dumpOf(t, source, Plain)), o); err == nil || !strings.Contains(err.Error(), "ended") && !strings.Contains(err.Error(), "ends") {
+		t.Errorf("psql was given what it does not know: %v", err)
+	}
+	o.Tools = standInPsql(t, "15.13", "exec "+filepath.Join(server.BinDir, "psql")+` "$@"`)
+	if err := target.Restore(t.Context(), bytes.NewReader(dumpOf(t, source, Plain)), o); err != nil {
+		t.Fatal(err)
+	}
+	if contentOf(t, target) != contentOf(t, source) {
+		t.Error("the restored database is another one")
+	}
+	if !strings.Contains(log.String(), "update it") {
+		t.Errorf("nobody was told:\n%s", log.String())
+	}
+}
+
+func TestKnowsRestrict(t *testing.T) {
+	for version, want := range map[Version]bool{
+		90624: false, 120022: false, 130021: false, 130022: true, 140019: true, 150013: false, 150014: true, 160009: false, 170006: true, 180000: true, 190001: true,
+	} {
+		if knowsRestrict(version) != want {
+			t.Errorf("%v: not %v", version, want)
+		}
+	}
+}
+
+// psql is no more to be trusted than its exit code: a restore is done when the
+// transaction is known to be committed.
+func TestRestoreWithAPsqlThatEnds(t *testing.T) {
+	for _, script := range []string{"exit 0", "cat > /dev/null", "kill -9 $$", "head -c 9 > /dev/null; exit 1", "echo done; cat > /dev/null"} {
+		target, _ := newDatabase(t)
+		o := restoreOptions(t, target)
+		o.Tools = standInPsql(t, "15.18", script)
+		dump := "CREATE TABLE t ();\n" + strings.Repeat("SELECT 1;\n", 1<<16)
+		if err := target.Restore(t.Context(), strings.NewReader(dump), o); err == nil {
+			t.Errorf("%q restores", script)
+		}
+	}
+}
+
+// waitFor waits until a statement of a dump has begun.
+func waitFor(t testing.TB, database, statement string) {
+	t.Helper()
+	for range 500 {
+		if server.Query(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = '"+database+"' AND query LIKE '"+statement+"%'") != "0" {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%q does not begin", statement)
+}
+
+// slow is a dump that is longer than the patience of these tests.
+func slow() io.Reader {
+	return io.MultiReader(strings.NewReader("CREATE TABLE t (a int);\nCREATE TABLE u ();\nSELECT pg_sleep(60);\n"), neverEnding{})
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return copy(p, "SELECT 1;\n"), nil }
+
+func TestRestoreIsInterrupted(t *testing.T) {
+	for name, interrupt := range map[string]func(database string, cancel func()){
+		"cancelled":   func(_ string, cancel func()) { cancel() },
+		"psql killed": func(string, func()) { killChild(t, "psql") },
+		"server closed the connection": func(database string, _ func()) {
+			server.Exec(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+database+"' AND query LIKE 'SELECT pg_sleep%'")
+		},
+	} {
+		target, database := newDatabase(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		o := restoreOptions(t, target)
+		go func() { ended <- target.Restore(ctx, slow(), o) }()
+		waitFor(t, database, "SELECT pg_sleep")
+		interrupt(database, cancel)
+		select {
+		case err := <-ended:
+			if err == nil || errors.Is(err, context.Canceled) != (name == "cancelled") {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: it does not end", name)
+		}
+		cancel()
+		checkEmpty(t, target)
+	}
+}
+
+// killChild kills the child process of this one that has a name.
+func killChild(t testing.TB, name string) {
+	t.Helper()
+	processes, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, process := range processes {
+		stat, err := os.ReadFile(process)
+		if err != nil {
+			continue // it has ended
+		}
+		var pid, parent int
+		var state string
+		before, after, _ := strings.Cut(string(stat), " ("+name+") ")
+		pid, err = strconv.Atoi(before)
+		if _, serr := fmt.Sscan(after, &state, &parent); err == nil && serr == nil && parent == os.Getpid() {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("there is no %s", name)
+}
+
+// Errors say what is wrong, and what to do where it is not the dump.
+func TestRestoreErrors(t *testing.T) {
+	empty, _ := newDatabase(t)
+	unsupported := dumpOf(t, empty, Custom)
+	unsupported[len(archiveMagic)+1] = 99
+	for want, dump := range map[string]string{
+		`role "nobody here" does not exist`: "CREATE TABLE t ();\nALTER TABLE t OWNER TO \"nobody here\";\n",
+		"create the role first":             "CREATE TABLE t ();\nALTER TABLE t OWNER TO \"nobody here\";\n",
+		"division by zero":                  "SELECT 1/0;\n" + strings.Repeat("SELECT 1;\n", 1<<16),
+		"unsupported version":               string(unsupported),
+		"the dump is empty":                 "",
+		"violates foreign key constraint": "CREATE TABLE t (a int PRIMARY KEY, b int REFERENCES t DEFERRABLE INITIALLY DEFERRED);\n" +
+			"INSERT INTO t VALUES (1, 2);\n",
+	} {
+		target, _ := newDatabase(t)
+		err := target.Restore(t.Context(), strings.NewReader(dump), restoreOptions(t, target))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), target.String()) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q is missing in: %v", want, err)
+		}
+		checkEmpty(t, target)
+	}
+	o := restoreOptions(t, empty)
+	o.Tools = Tools{Dir: t.TempDir()}
+	for _, dump := range [][]byte{[]byte("SELECT 1;"), dumpOf(t, empty, Custom)} {
+		if err := empty.Restore(t.Context(), bytes.NewReader(dump), o); !errors.Is(err, ErrTool) {
+			t.Errorf("without programs: %v", err)
+		}
+	}
+	empty.SetPassword("wrong")
+	if err := empty.Restore(t.Context(), slow(), o); err == nil || strings.Contains(err.Error(), "wrong") {
+		t.Errorf("with a wrong password: %v", err)
+	}
+}
