@@ -25,7 +25,7 @@ test: tools test-unit test-e2e ## all tests
 test-unit: tools ## each package alone, with the race detector
 	$(GO) test -race -timeout 10m ./...
 
-test-e2e: tools build ## the program on a real S3 server, gpg, lz4, tar, rsync and FUSE
+test-e2e: tools build ## the program on a real S3 server, PostgreSQL, gpg, lz4, tar, rsync and FUSE
 	cd e2e && FIRN=$(BIN) FIRN_TOOLS=$(TOOLS)/bin $(GO) test -count=1 -timeout 15m ./...
 
 test-ceph: tools build ## the object store's tests and a night on Ceph's gateway
@@ -46,7 +46,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 
 tools: $(TOOLS)/bin/versitygw ## what the tests need besides Go
-	scripts/packages.sh gnupg lz4 fuse3 rsync gcc libc6-dev
+	scripts/packages.sh gnupg lz4 fuse3 rsync postgresql gcc libc6-dev
 
 $(TOOLS)/bin/versitygw:
 	GOBIN=$(TOOLS)/bin $(GO) install $(VERSITYGW)

@@ -24,6 +24,9 @@ func TestReorder(t *testing.T) {
 		"firn key show - --json":                            "firn key show --json -",
 		"firn ls r --unknown v":                             "firn ls --unknown r v",
 		"firn ls r v --catalog":                             "firn ls --catalog r v",
+		"firn restore r v --to d --json":                    "firn restore --to d --json r v",
+		"firn restore db r v --clean --to u -q":             "firn -q restore db --clean --to u r v",
+		"firn restore --to d db":                            "firn restore --to d db",
 		"firn nothing -q":                                   "firn -q nothing",
 	} {
 		if got := reorder(app, strings.Fields(line)); !slices.Equal(got, strings.Fields(want)) {

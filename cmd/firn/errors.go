@@ -11,6 +11,7 @@ import (
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/keys"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/postgres"
 	"github.com/chipster/firn/internal/restore"
 	"github.com/chipster/firn/uploader"
 )
@@ -33,12 +34,15 @@ var exitCodes = []struct {
 	err  error
 	code int
 }{
+	{errSomeFailed, exitIncomplete},
 	{archiver.ErrLocked, exitLocked},
 	{restore.ErrInUse, exitLocked},
 	{envelope.ErrKey, exitNoAccess},
 	{keys.ErrPassphrase, exitNoAccess},
 	{catalog.ErrAmbiguous, exitUsage},
+	{restore.ErrNotDatabase, exitUsage},
 	{objstore.ErrDenied, exitNoAccess},
+	{postgres.ErrDenied, exitNoAccess},
 	{uploader.ErrIncomplete, exitIncomplete},
 	{archiver.ErrIncomplete, exitIncomplete},
 	{restore.ErrIncomplete, exitIncomplete},

@@ -50,6 +50,9 @@ type progress struct {
 	said  time.Time
 }
 
+// unknownSize is the total of work that nobody can tell before it is done.
+const unknownSize = -1
+
 // newProgress begins to show work on so many bytes.
 func newProgress(c *cli.Context, what string, totalBytes int64) *progress {
 	p := &progress{what: what, total: totalBytes, log: logger(c), said: time.Now()}
@@ -57,11 +60,16 @@ func newProgress(c *cli.Context, what string, totalBytes int64) *progress {
 		return p
 	}
 	p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(60))
+	logOutput.set(p.bars)
+	speed := decor.AverageSpeed(decor.SizeB1024(0), "% .1f")
+	if totalBytes == unknownSize {
+		p.bar = p.bars.AddSpinner(0, mpb.PrependDecorators(decor.Name(what+" "), decor.CurrentKibiByte("% .1f ")), mpb.AppendDecorators(speed))
+		return p
+	}
 	p.bar = p.bars.AddBar(max(totalBytes, 1),
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(what+" "), decor.CountersKibiByte("% .1f / % .1f")),
-		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
-	logOutput.set(p.bars)
+		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), speed, decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
 	return p
 }
 
@@ -79,6 +87,10 @@ func (p *progress) Add(files int, bytes int64) {
 		return
 	}
 	p.said = time.Now()
+	if p.total == unknownSize {
+		p.log.Info(p.what, "bytes", p.bytes)
+		return
+	}
 	percent := 100 * float64(p.bytes) / float64(max(p.total, 1))
 	p.log.Info(p.what, "files", p.files, "bytes", p.bytes, "of", p.total, "percent", int(percent))
 }

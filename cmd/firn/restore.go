@@ -25,7 +25,12 @@ restored is logged; the exit code is 3 then. Owners are not recorded.
 
 Examples:
    firn restore /mnt/archive file-storage/latest --to /tmp/restored --key firn.private.base64
-   firn restore /mnt/archive file-storage_2026-01-02 --to /tmp/restored 'ab/**' cd/file`,
+   firn restore /mnt/archive file-storage_2026-01-02 --to /tmp/restored 'ab/**' cd/file
+
+The dump of a database is restored with firn restore db; an archive in a folder
+that is called db is ./db.`,
+		Subcommands:     []*cli.Command{restoreDatabaseCommand()},
+		HideHelpCommand: true, // an archive may be in a folder of that name
 		Flags: append(keyFlags(),
 			catalogFlag(),
 			&cli.PathFlag{Name: "to", Usage: "write into the folder `DIR`, which is made if need be"},

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,7 +19,7 @@ func uploadCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "upload",
 		Usage:       "back up to the bucket",
-		Subcommands: []*cli.Command{uploadFilesCommand()},
+		Subcommands: []*cli.Command{uploadFilesCommand(), uploadDatabasesCommand(), uploadAllCommand()},
 		Action: func(c *cli.Context) error {
 			return usagef("what is to be uploaded? see firn upload --help")
 		},
@@ -27,19 +29,42 @@ func uploadCommand() *cli.Command {
 // storageRole is the file storage's in the configuration: backup-bucket-file-storage.
 const storageRole = "file-storage"
 
-var uploadSettings = []setting{
-	{flag: "name", key: "file-storage-id", usage: "`NAME` of the storage, the first part of the backup's name"},
-	{flag: "passphrase-file", key: "backup-gpg-passphrase-file", usage: "seal with the passphrase in `FILE`, where no recipient is given"},
+var (
+	sealSettings = []setting{
+		{flag: "passphrase-file", key: "backup-gpg-passphrase-file", usage: "seal with the passphrase in `FILE`, where no recipient is given"},
+	}
+	fileSettings = []setting{
+		{flag: "name", key: "file-storage-id", usage: "`NAME` of the storage, the first part of the backup's name"},
+	}
+)
+
+// uploadFlags are the flags of all uploads.
+func uploadFlags(settings ...[]setting) []cli.Flag {
+	return append(settingFlags(slices.Concat(append([][]setting{storeSettings, sealSettings}, settings...)...)),
+		&cli.StringSliceFlag{Name: "recipient", Usage: "seal for the public key in `KEY.asc`; may be given several times"},
+		&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
+	)
+}
+
+// fileFlags are the flags that choose files.
+func fileFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "exclude", Usage: "leave out what matches `PATTERN`; without a slash it is matched against names, with one against paths; ** matches any folders"},
+		&cli.BoolFlag{Name: "checksum", Usage: "compare contents to find what has changed"},
+		&cli.BoolFlag{Name: "full", Usage: "upload all files, changed or not"},
+		&cli.IntFlag{Name: "workers", Usage: "make `N` packages side by side, 48 MiB of memory each (default: one for each processor, at most 4)"},
+	}
 }
 
 func uploadFilesCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "files",
 		Usage:     "back up the files of a storage",
-		ArgsUsage: "STORAGE",
+		ArgsUsage: "[STORAGE]",
 		Description: `Seals the files below the folder STORAGE that are new or changed since the
 newest archive, and uploads them and then the list of all. A file counts as
-changed when its size or its modification time differs.
+changed when its size or its modification time differs. STORAGE can be
+configured as backup-storage.
 
 Nothing is encrypted where neither a recipient nor a passphrase is given or
 configured.
@@ -50,39 +75,62 @@ Examples:
    firn upload files /opt/storage --config /opt/chipster/conf/chipster.yaml
    firn upload files /opt/storage --store file:///backup --recipient a.asc --recipient b.asc \
        --exclude 'cache/**' --exclude '*.tmp'`,
-		Flags: append(settingFlags(append(storeSettings, uploadSettings...)),
-			&cli.StringSliceFlag{Name: "recipient", Usage: "seal for the public key in `KEY.asc`; may be given several times"},
-			&cli.StringSliceFlag{Name: "exclude", Usage: "leave out what matches `PATTERN`; without a slash it is matched against names, with one against paths; ** matches any folders"},
-			&cli.BoolFlag{Name: "checksum", Usage: "compare contents to find what has changed"},
-			&cli.BoolFlag{Name: "full", Usage: "upload all files, changed or not"},
-			&cli.IntFlag{Name: "workers", Usage: "make `N` packages side by side, 48 MiB of memory each (default: one for each processor, at most 4)"},
-			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
-		),
+		Flags:  append(uploadFlags(fileSettings), fileFlags()...),
 		Action: uploadFiles,
 	}
 }
 
 func uploadFiles(c *cli.Context) error {
-	args, err := arguments(c, "STORAGE")
+	cfg, err := configOf(c, slices.Concat(sealSettings, fileSettings)...)
 	if err != nil {
 		return err
 	}
-	cfg, err := configOf(c, uploadSettings...)
+	storage, err := storageOf(c, cfg)
 	if err != nil {
 		return err
 	}
+	report, err := backUpFiles(c, cfg, storage)
+	if report == nil {
+		return err
+	}
+	if c.Bool("json") {
+		return errors.Join(err, printJSON(c, report))
+	}
+	return errors.Join(err, printFiles(c.App.Writer, report))
+}
+
+// storageOf is the folder to back up: the argument, or what is configured.
+func storageOf(c *cli.Context, cfg *config.Config) (string, error) {
+	args, err := arguments(c, "…")
+	switch {
+	case err != nil:
+		return "", err
+	case len(args) > 1:
+		return "", usagef("%q is one argument too many; see %s --help", args[1], c.Command.HelpName)
+	case len(args) == 1:
+		return args[0], nil
+	}
+	storage, err := cfg.String("backup-storage", storageRole)
+	if err == nil && storage == "" {
+		err = usagef("STORAGE is missing, and backup-storage is not configured; see %s --help", c.Command.HelpName)
+	}
+	return storage, err
+}
+
+func backUpFiles(c *cli.Context, cfg *config.Config, storage string) (*uploader.Report, error) {
 	o := uploader.Options{
-		Storage: args[0], Exclude: c.StringSlice("exclude"), Checksum: c.Bool("checksum"), Full: c.Bool("full"),
+		Storage: storage, Exclude: c.StringSlice("exclude"), Checksum: c.Bool("checksum"), Full: c.Bool("full"),
 		Workers: c.Int("workers"), Logger: logger(c),
 	}
+	var err error
 	if o.Name, err = cfg.String("file-storage-id", storageRole); err != nil {
-		return err
+		return nil, err
 	}
 	if o.Recipients, err = recipientsOf(c, cfg, storageRole); err != nil {
-		return err
+		return nil, err
 	}
 	if o.Store, err = openConfiguredStore(c, cfg, storageRole); err != nil {
-		return err
+		return nil, err
 	}
 	var bar *progress
 	o.Planned = func(_ int, bytes int64) { bar = newProgress(c, "upload", bytes) }
@@ -91,10 +139,7 @@ func uploadFiles(c *cli.Context) error {
 	if bar != nil {
 		bar.Done()
 	}
-	if report == nil {
-		return err
-	}
-	return errors.Join(err, printUpload(c, report))
+	return report, err
 }
 
 // recipientsOf tells for whom to seal: flags before the configuration, keys
@@ -136,11 +181,7 @@ func recipientsOf(c *cli.Context, cfg *config.Config, role string) (r envelope.R
 	return r, nil
 }
 
-func printUpload(c *cli.Context, r *uploader.Report) error {
-	if c.Bool("json") {
-		return printJSON(c, r)
-	}
-	w := c.App.Writer
+func printFiles(w io.Writer, r *uploader.Report) error {
 	fmt.Fprintf(w, "%s: %d files, %s\n", r.Backup, r.Files, humanBytes(r.Size))
 	fmt.Fprintf(w, "  new        %d files, %s, sealed %s in %d packages\n", r.New, humanBytes(r.NewSize), humanBytes(r.Sealed), r.Packages)
 	fmt.Fprintf(w, "  unchanged  %d files\n", r.Files-r.New)

@@ -49,26 +49,32 @@ type plainFile struct {
 // archive is a folder with one version, sealed for the curve key.
 type archive struct {
 	root    string
+	backup  string
 	entries map[string]manifest.Entry
 }
 
 func makeArchive(t testing.TB, files ...plainFile) archive {
 	t.Helper()
-	name, err := backupname.Parse(oneBackup)
+	return makeArchiveOf(t, oneBackup, files...)
+}
+
+func makeArchiveOf(t testing.TB, backup string, files ...plainFile) archive {
+	t.Helper()
+	name, err := backupname.Parse(backup)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := archive{t.TempDir(), map[string]manifest.Entry{}}
+	a := archive{t.TempDir(), backup, map[string]manifest.Entry{}}
 	recipients := envelope.Recipients{Keys: privateKeys(t, "curve")}
 	session, err := recipients.NewSession()
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := create(t, filepath.Join(a.root, oneBackup, manifest.ArchiveInfo))
+	list := create(t, filepath.Join(a.root, a.backup, manifest.ArchiveInfo))
 	lines := manifest.NewWriter(list)
 	for _, f := range files {
 		e := manifest.Entry{Path: f.path, SealedPath: manifest.SealedPath(f.path, recipients.Suffix()), Backup: name, Details: f.details}
-		out := create(t, filepath.Join(a.root, oneBackup, e.SealedPath))
+		out := create(t, filepath.Join(a.root, a.backup, e.SealedPath))
 		w, err := session.NewWriter(out, int64(len(f.content)))
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +109,7 @@ func create(t testing.TB, name string) *os.File {
 }
 
 func (a archive) sealed(path string) string {
-	return filepath.Join(a.root, oneBackup, a.entries[path].SealedPath)
+	return filepath.Join(a.root, a.backup, a.entries[path].SealedPath)
 }
 
 // damage changes a byte of a sealed file.
@@ -135,7 +141,7 @@ func options(t testing.TB, root, version string) Options {
 	return Options{Catalog: c, Opener: envelope.NewOpener(privateKeys(t, "curve")), Version: v, To: filepath.Join(t.TempDir(), "new", "to"), Logger: quiet}
 }
 
-func (a archive) options(t testing.TB) Options { return options(t, a.root, oneBackup) }
+func (a archive) options(t testing.TB) Options { return options(t, a.root, a.backup) }
 
 func mustRun(t testing.TB, o Options) *Report {
 	t.Helper()

@@ -186,7 +186,7 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 			err = errors.Join(err, dir.Remove(partial))
 		}
 	}()
-	err = r.verified(ctx, f, out, plain)
+	_, err = r.copy(ctx, out, verify(plain, f.Entry))
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
@@ -194,24 +194,6 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 		return err
 	}
 	return dir.Rename(partial, path.Base(f.Path))
-}
-
-// verified copies, and checks that it was what the list says.
-func (r *run) verified(ctx context.Context, f file, out io.Writer, plain io.Reader) error {
-	sum := sha512.New()
-	// One byte more tells that there is more, without writing all of it.
-	n, err := r.copy(ctx, io.MultiWriter(out, sum), io.LimitReader(plain, f.Size+1))
-	switch {
-	case err != nil:
-		return err
-	case n > f.Size:
-		return fmt.Errorf("%w: more than the %d bytes of the list", envelope.ErrDamaged, f.Size)
-	case n < f.Size:
-		return fmt.Errorf("%w: %d bytes where the list says %d", envelope.ErrDamaged, n, f.Size)
-	case manifest.Hash(sum.Sum(nil)) != f.SHA512:
-		return fmt.Errorf("%w: the SHA-512 is not the one of the list", envelope.ErrDamaged)
-	}
-	return nil
 }
 
 func (r *run) setDetails(dir *os.Root, name string, f file) error {

@@ -1,0 +1,205 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/postgres"
+)
+
+// DatabaseOptions say which database to back up, where to and for whom. Store,
+// Role and Database are needed.
+type DatabaseOptions struct {
+	Store      objstore.Store
+	Role       string // of the database, such as session-db: names its backups
+	Database   *postgres.Database
+	Recipients envelope.Recipients // for whom to seal
+
+	Tools  postgres.Tools
+	Format postgres.Format // default: postgres.Plain
+	Clean  bool            // a plain dump that drops what it creates first
+	// RemoveOrphans deletes the large objects that no table refers to before
+	// the dump. Where that fails, the dump has them.
+	RemoveOrphans bool
+
+	Logger *slog.Logger
+	// Progress is told of bytes of the dump as they come.
+	Progress func(bytes int64)
+
+	now      func() time.Time
+	partSize int
+}
+
+func (o *DatabaseOptions) applyDefaults() {
+	if o.Format == "" {
+		o.Format = postgres.Plain
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(int64) {}
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if o.partSize == 0 {
+		o.partSize = defaultPartSize
+	}
+}
+
+// DatabaseReport says what a run did. Sizes are in bytes.
+type DatabaseReport struct {
+	Backup   string        `json:"backup"`
+	Path     string        `json:"path"` // of the dump in the backup
+	Size     int64         `json:"size"`
+	Sealed   int64         `json:"sealedSize"`
+	Rows     postgres.Rows `json:"rows"`     // schema, table, rows
+	Duration time.Duration `json:"duration"` // nanoseconds
+}
+
+// RunDatabase makes a full backup of one database: pg_dump's output goes
+// through the envelope into the bucket, and touches no disk. The rows that are
+// counted and the dump are of one moment, whoever writes meanwhile.
+//
+// A run that fails leaves no backup. Only one run of a role may be under way at
+// a time; it takes three parts of 16 MiB of memory, and more from a sealed dump
+// of 20 GB on.
+func RunDatabase(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error) {
+	o.applyDefaults()
+	start := time.Now()
+	b, err := newBackup(ctx, o.Store, backupname.DatabaseStorage(o.Role), o.now(), o.Recipients, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	b.parts.size = o.partSize
+	conn, err := o.Database.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	// Asked first, since what comes before the dump can take long.
+	pgDump, err := o.Tools.PgDump(ctx, conn.Version())
+	if err != nil {
+		return nil, err
+	}
+	o.Logger.Info("database to be dumped", "backup", b.name, "database", o.Database, "server", conn.Version(), "pg_dump", pgDump)
+	if o.RemoveOrphans {
+		if err := o.Database.RemoveOrphans(ctx, o.Tools, conn.Version(), o.Logger); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			o.Logger.Warn("orphaned large objects are not removed, and stay in the dump", "database", o.Database, "error", err)
+		}
+	}
+	r := &databaseRun{DatabaseOptions: o, backup: b, conn: conn}
+	entry, err := r.seal(ctx)
+	if err == nil {
+		err = r.publish(ctx, []manifest.Entry{entry})
+	}
+	if err != nil {
+		r.discard(ctx)
+		return nil, err
+	}
+	return &DatabaseReport{
+		Backup: b.name.String(), Path: entry.Path, Size: entry.Size, Sealed: entry.SealedSize, Rows: entry.Rows, Duration: time.Since(start),
+	}, nil
+}
+
+// databaseRun is one call of RunDatabase.
+type databaseRun struct {
+	DatabaseOptions
+	*backup
+	conn *postgres.Conn
+}
+
+// seal counts the rows, and makes the one package.
+func (r *databaseRun) seal(ctx context.Context) (e manifest.Entry, err error) {
+	snapshot, err := r.conn.Snapshot(ctx)
+	if err != nil {
+		return e, err
+	}
+	rows, err := r.conn.CountRows(ctx)
+	if err != nil {
+		return e, err
+	}
+	r.logRows(rows)
+	session, err := r.recipients.NewSession()
+	if err != nil {
+		return e, err
+	}
+	e = manifest.Entry{Path: r.name.String() + r.extension(), Backup: r.name, Details: manifest.Details{
+		Modified: r.name.Time(), Mode: 0o600, HasMode: true, Package: r.name.String() + ".tar", Key: r.sealedFor, Rows: rows,
+	}}
+	e.SealedPath = manifest.SealedPath(e.Path, r.recipients.Suffix())
+	p := newPackageWriter(ctx, r.store, r.key(e.Package), &r.parts)
+	if err := p.begin(e.SealedPath); err != nil {
+		return e, p.abort(err)
+	}
+	sums, err := r.dump(ctx, session, p, snapshot)
+	if err != nil {
+		return e, p.abort(err)
+	}
+	e.Size, e.SHA512, e.SealedSize, e.SealedSHA512 = sums.Size, sums.SHA512, sums.SealedSize, sums.SealedSHA512
+	if e.Offset, err = p.end(r.name.Time()); err != nil {
+		return e, p.abort(err)
+	}
+	return e, p.complete()
+}
+
+// extension tells people what the dump is for: psql or pg_restore.
+func (r *databaseRun) extension() string {
+	if r.Format == postgres.Custom {
+		return ".dump"
+	}
+	return ".sql"
+}
+
+// dump has the database dumped through the envelope into the package.
+func (r *databaseRun) dump(ctx context.Context, session *envelope.Session, p *packageWriter, snapshot string) (envelope.Sums, error) {
+	sealer, err := session.NewWriter(p, -1)
+	if err != nil {
+		return envelope.Sums{}, err
+	}
+	err = r.Database.Dump(ctx, progressWriter{sealer, r.Progress}, postgres.DumpOptions{
+		Tools: r.Tools, Server: r.conn.Version(), Snapshot: snapshot, Format: r.Format, Clean: r.Clean, Logger: r.log,
+	})
+	sums, closeErr := sealer.Close()
+	switch {
+	case err != nil:
+		return sums, err
+	case closeErr != nil:
+		return sums, closeErr
+	case sums.Size == 0: // not even the header that an empty database gets
+		return sums, errors.New("pg_dump wrote nothing")
+	}
+	return sums, nil
+}
+
+func (r *databaseRun) logRows(rows postgres.Rows) {
+	for _, schema := range slices.Sorted(maps.Keys(rows)) {
+		for _, table := range slices.Sorted(maps.Keys(rows[schema])) {
+			r.log.Info("table counted", "database", r.Database, "schema", schema, "table", table, "rows", rows[schema][table])
+		}
+	}
+}
+
+type progressWriter struct {
+	io.Writer
+	progress func(bytes int64)
+}
+
+func (w progressWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.progress(int64(n))
+	return n, err
+}
