@@ -23,6 +23,10 @@ leaves the database as it was. Then the rows of each table are counted. Where
 they are not as many as when they were dumped, that is reported, and the exit
 code is 3.
 
+--no-transaction runs each statement by itself. It is for dumps with more large
+objects than the server has room for locks (max_locks_per_transaction); what
+fails leaves a database to be dropped.
+
 --clean drops everything that is in the database first, of all schemas, also
 what the dump does not have; extensions stay. That is part of the transaction.
 
@@ -46,6 +50,7 @@ Examples:
 			&cli.StringFlag{Name: "to", Usage: "restore into the database postgres://USER@HOST:PORT/NAME, the `ADDRESS` without a password"},
 			&cli.PathFlag{Name: "password-file", Usage: "`FILE` with the database's password"},
 			&cli.BoolFlag{Name: "clean", Usage: "drop everything in the database first"},
+			&cli.BoolFlag{Name: "no-transaction", Usage: "restore statement by statement, into an empty database"},
 			&cli.PathFlag{Name: "pg-bin", Usage: "use the programs of PostgreSQL in the folder `DIR` (default: a version that fits, from $PATH or where Debian and Red Hat put them)"},
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
 		),
@@ -58,7 +63,10 @@ func runRestoreDatabase(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o := restore.DatabaseOptions{Tools: postgres.Tools{Dir: c.Path("pg-bin")}, Clean: c.Bool("clean"), Logger: logger(c)}
+	o := restore.DatabaseOptions{Tools: postgres.Tools{Dir: c.Path("pg-bin")}, Clean: c.Bool("clean"), NoTransaction: c.Bool("no-transaction"), Logger: logger(c)}
+	if o.Clean && o.NoTransaction {
+		return usagef("--clean and --no-transaction do not go together: restore into an empty database")
+	}
 	if o.To, err = targetDatabase(c); err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ SELECT pg_catalog.set_config('row_security', 'off', false);
 SELECT pg_catalog.set_config('client_encoding',
 	CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)`
 
+const wrongPassword = "28P01" // what the server answers to none, too
+
 // Connect opens a connection. It gives up on a host after connect_timeout
 // seconds, 30 where the address does not say.
 func (d *Database) Connect(ctx context.Context) (*Conn, error) {
@@ -42,12 +44,10 @@ func (d *Database) Connect(ctx context.Context) (*Conn, error) {
 	if d.password != "" {
 		config.Password = d.password
 	}
-	// Prepared statements do not work through every pooler.
-	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		e := d.connectError(err)
-		if config.Password == "" && strings.Contains(e.text, "password authentication failed") {
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == wrongPassword && config.Password == "" {
 			e.text += "; no password was given, in PGPASSWORD or the password file either"
 		}
 		return nil, e
@@ -97,7 +97,12 @@ func reasons(err error) []string {
 			list = append(list, reasons(one)...)
 		}
 		slices.Sort(list)
-		return slices.Compact(list)
+		list = slices.Compact(list)
+		// With sslmode=prefer it is only why the second attempt was made.
+		if other := slices.DeleteFunc(slices.Clone(list), isTLSRefusal); len(other) > 0 {
+			return other
+		}
+		return list
 	}
 	if connect, ok := err.(*pgconn.ConnectError); ok {
 		return reasons(connect.Unwrap())
@@ -117,6 +122,10 @@ func reasons(err error) []string {
 	return []string{strings.ReplaceAll(err.Error(), "\n", " ")}
 }
 
+func isTLSRefusal(reason string) bool {
+	return strings.HasSuffix(reason, "server refused TLS connection")
+}
+
 // Close ends the connection, and with it what Snapshot began.
 func (c *Conn) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -128,8 +137,9 @@ func (c *Conn) Close() error {
 func (c *Conn) Version() Version { return c.version }
 
 // query returns the rows of the last of some statements, as text; NULL is "".
-// Text may be no UTF-8, where the database does not know what it is, which is
-// also why this is below pgx's own Query.
+// Text may be no UTF-8, where the database does not know what it is: pgx's own
+// Query refuses that. This prepares no statements either, which do not work
+// through every pooler.
 func (c *Conn) query(ctx context.Context, sql string) ([][]string, error) {
 	results, err := c.conn.PgConn().Exec(ctx, sql).ReadAll()
 	if err != nil || len(results) == 0 {
@@ -174,13 +184,4 @@ func (c *Conn) Snapshot(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("snapshot of %s: %w", c.database, err)
 	}
 	return name, nil
-}
-
-// Size is an estimate of the bytes on the server's disk.
-func (c *Conn) Size(ctx context.Context) (int64, error) {
-	size, err := c.number(ctx, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
-	if err != nil {
-		return 0, fmt.Errorf("size of %s: %w", c.database, err)
-	}
-	return size, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,18 @@ func TestConnectErrorIsOneLineWithoutPassword(t *testing.T) {
 		if strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "s3cr3t") {
 			t.Errorf("error %q has several lines or the password", err)
 		}
+	}
+}
+
+// Why an attempt with TLS was not the last one is of no interest beside why the
+// last one failed.
+func TestReasonsWithoutTLS(t *testing.T) {
+	refused, other := errors.New("localhost:5432: server refused TLS connection"), errors.New("no such database")
+	if got := reasons(errors.Join(refused, other, other)); !slices.Equal(got, []string{"no such database"}) {
+		t.Errorf("%q", got)
+	}
+	if got := reasons(errors.Join(refused)); len(got) != 1 {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -140,14 +153,6 @@ func TestVersionOfServer(t *testing.T) {
 	want := server.Query(t, "postgres", "SELECT split_part(current_setting('server_version'), ' ', 1)")
 	if got := c.Version().String(); got != want {
 		t.Errorf("version %s; want %s", got, want)
-	}
-}
-
-func TestSize(t *testing.T) {
-	d, _ := newDatabase(t, "CREATE TABLE t AS SELECT repeat(md5(i::text), 10) FROM generate_series(1, 10000) i")
-	size, err := connect(t, d).Size(t.Context())
-	if err != nil || size < 10000*320 || size > 100<<20 {
-		t.Errorf("size %d, error %v", size, err)
 	}
 }
 

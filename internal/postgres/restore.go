@@ -17,7 +17,11 @@ type RestoreOptions struct {
 	Tools  Tools
 	Server Version // of Conn.Version
 	Clean  bool    // drop what is in the database first, in the same transaction
-	Logger *slog.Logger
+	// NoTransaction runs each statement by itself, and what fails leaves what was
+	// done until then. A transaction locks each large object, and servers have
+	// room for some thousands of locks. Not with Clean.
+	NoTransaction bool
+	Logger        *slog.Logger
 }
 
 // Restore reads a dump of either format into the database, in one transaction,
@@ -30,6 +34,9 @@ func (d *Database) Restore(ctx context.Context, dump io.Reader, o RestoreOptions
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Clean && o.NoTransaction {
+		return errors.New("what is in a database is not dropped without a transaction: restore into an empty one")
+	}
 	source := &sticky{r: dump}
 	sql, err := d.open(ctx, source, o)
 	if err == nil {
@@ -40,9 +47,12 @@ func (d *Database) Restore(ctx context.Context, dump io.Reader, o RestoreOptions
 		err = source.err // the cause, whatever psql made of it
 	}
 	if err != nil {
-		return fmt.Errorf("restore to %s: %w", d, err)
+		err = fmt.Errorf("restore to %s: %w", d, err)
+		if o.NoTransaction {
+			err = fmt.Errorf("%w; what was restored before that is in the database: drop it, and begin anew with an empty one", err)
+		}
 	}
-	return nil
+	return err
 }
 
 // archiveMagic is how dumps of the custom format begin.
@@ -60,7 +70,7 @@ func (d *Database) open(ctx context.Context, source io.Reader, o RestoreOptions)
 	case string(start) == archiveMagic:
 		return d.openArchive(ctx, dump, o)
 	}
-	return io.NopCloser(newScript(dump)), nil
+	return io.NopCloser(newScript(dump, o.NoTransaction)), nil
 }
 
 // archive is the SQL of a dump of the custom format. It ends with io.EOF only
@@ -86,7 +96,7 @@ func (d *Database) openArchive(ctx context.Context, dump io.Reader, o RestoreOpt
 	p := d.program(ctx, tool, o.Logger, arguments...)
 	p.Stdin, p.Stdout = dump, in
 	p.WaitDelay = 0 // psql can take hours to read what pg_restore wrote last
-	a := &archive{newScript(out), out, stop, make(chan struct{})}
+	a := &archive{newScript(out, o.NoTransaction), out, stop, make(chan struct{})}
 	go func() {
 		defer close(a.done)
 		err := p.failure(p.Run())
@@ -133,7 +143,7 @@ func (d *Database) execute(ctx context.Context, sql io.Reader, o RestoreOptions)
 	err = p.failure(p.Wait())
 	gone := errors.Is(ferr, syscall.EPIPE)
 	switch {
-	case ferr == nil && err == nil && strings.HasSuffix(said.String(), frame.proof):
+	case ferr == nil && strings.HasSuffix(said.String(), frame.proof):
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -168,11 +178,14 @@ type frame struct {
 	proof         string // what it writes last when it has committed
 }
 
+const beginSession = settings + `;
+SET client_min_messages = warning;
+`
+
 // beginRestore opens the transaction, and sees to it that no COMMIT of a dump
 // can end it, such as one that was cut within the large objects: that would
 // violate a constraint which is looked at only then, and fails.
-const beginRestore = settings + `;
-SET client_min_messages = warning;
+const beginRestore = `
 BEGIN;
 CREATE TEMPORARY TABLE firn_unfinished (
 	x int CONSTRAINT "a dump must not end the transaction" UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP;
@@ -204,10 +217,14 @@ $firn$;
 // rows of a table that the dump did not end.
 func newFrame(psql Version, o RestoreOptions) frame {
 	key := rand.Text()
-	f := frame{before: beginRestore, after: commitRestore + "SELECT '" + key + "';\n", proof: key}
+	f := frame{before: beginSession + beginRestore, after: commitRestore, proof: key}
+	if o.NoTransaction {
+		f.before, f.after = beginSession, "\n"
+	}
 	if o.Clean {
 		f.before += dropAll
 	}
+	f.after += "SELECT '" + key + "';\n"
 	if knowsRestrict(psql) {
 		f.before = restrict + key + "\n" + f.before
 	} else {
@@ -228,6 +245,9 @@ func hint(err error) error {
 	text := err.Error()
 	if strings.Contains(text, `ERROR:  role "`) && strings.Contains(text, `" does not exist`) {
 		return fmt.Errorf("%w; create the role first: dumps do not hold roles", err)
+	}
+	if strings.Contains(text, "max_locks_per_transaction") {
+		return fmt.Errorf("%w; or restore into an empty database without a transaction", err)
 	}
 	return err
 }

@@ -12,13 +12,12 @@ import (
 type Rows map[string]map[string]int64
 
 // tablesWithRows are the tables whose rows pg_dump writes, with the name as SQL
-// needs it. The parents of partitions ('p') have none of their own; an
-// extension's tables come with the extension.
+// needs it. The parents of partitions ('p') have none of their own; temporary
+// tables are in a schema pg_temp_…; an extension's come with the extension.
 const tablesWithRows = `
 SELECT n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-	AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 		WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2`
@@ -55,6 +54,9 @@ func (c *Conn) CountRows(ctx context.Context) (Rows, error) {
 func (c *Conn) count(ctx context.Context, quoted string) (int64, error) {
 	n, err := c.number(ctx, "SELECT pg_catalog.count(*) FROM ONLY "+quoted)
 	if err != nil {
+		if isDenied(err) {
+			err = fmt.Errorf("%w: %w", ErrDenied, err)
+		}
 		return 0, fmt.Errorf("count the rows of %s in %s as user %s: %w",
 			strings.ToValidUTF8(quoted, "\uFFFD"), c.database, c.conn.Config().User, err)
 	}

@@ -33,6 +33,7 @@ type script struct {
 	last      []byte // the last bytes of a piece of a line that goes on
 
 	key          string // of the \restrict that was taken out
+	keepBegin    bool   // leave what is around large objects, where there is no transaction of ours
 	largeObjects bool   // since the BEGIN that was taken out
 
 	rest []byte // read, and not yet handed out
@@ -64,8 +65,8 @@ const (
 	maxTag       = 256 // of $tag$, with both dollars
 )
 
-func newScript(dump io.Reader) *script {
-	return &script{in: bufio.NewReaderSize(&sticky{r: dump}, scriptBuffer), atLine: true}
+func newScript(dump io.Reader, keepBegin bool) *script {
+	return &script{in: bufio.NewReaderSize(&sticky{r: dump}, scriptBuffer), atLine: true, keepBegin: keepBegin}
 }
 
 // Read implements io.Reader. It ends as the dump ends.
@@ -108,7 +109,7 @@ func (s *script) takeOut() bool {
 		}
 		s.key = ""
 		return s.drop(n)
-	case !s.largeObjects && s.next(beginBlobs):
+	case !s.keepBegin && !s.largeObjects && s.next(beginBlobs):
 		s.largeObjects = true
 		return s.drop(len(begin))
 	case s.largeObjects && s.next(commit):

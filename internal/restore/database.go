@@ -33,6 +33,9 @@ type DatabaseOptions struct {
 	To      *postgres.Database
 	Tools   postgres.Tools
 	Clean   bool // drop what is in the database first, in the same transaction
+	// NoTransaction runs each statement by itself: for dumps with more large
+	// objects than the server has room for locks. Not with Clean.
+	NoTransaction bool
 	// Progress, where set, is told of bytes of the dump as they are read.
 	Progress func(files int, bytes int64)
 	Logger   *slog.Logger // nil is slog.Default
@@ -67,8 +70,8 @@ type Difference struct {
 // list. Then it counts the rows of all tables, and compares with the list.
 //
 // With ErrIncomplete there is a report: the dump is restored, and the numbers
-// differ. With any other error the database is as it was before, but when the
-// rows could not be counted.
+// differ. With any other error the database is as it was before, unless with
+// NoTransaction, or when the rows could not be counted.
 func Database(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error) {
 	if o.Progress == nil {
 		o.Progress = func(int, int64) {}
@@ -113,10 +116,14 @@ func (o *DatabaseOptions) run(ctx context.Context) (*DatabaseReport, error) {
 		report.Differences = compare(dump.Rows, rows)
 	}
 	report.Duration = time.Since(start)
-	if n := len(report.Differences); n > 0 {
-		return report, fmt.Errorf("%w: %d tables of %s have another number of rows than when they were dumped", ErrIncomplete, n, o.To)
+	if len(report.Differences) == 0 {
+		return report, nil
 	}
-	return report, nil
+	var names []string
+	for _, d := range report.Differences {
+		names = append(names, d.Schema+"."+d.Table)
+	}
+	return report, fmt.Errorf("%w: other numbers of rows than when they were dumped have, in %s: %s", ErrIncomplete, o.To, someOf(names))
 }
 
 // dump finds the one file of the version.
@@ -139,8 +146,15 @@ func (o *DatabaseOptions) dump(ctx context.Context) (*manifest.Entry, error) {
 	return &found[0], nil
 }
 
-// maxNamed is how many of the objects that are in the way are named.
-const maxNamed = 10
+// someOf names the first ten.
+func someOf(names []string) string {
+	const most = 10
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if n := len(names); n > most {
+		text += fmt.Sprintf(" and %d more", n-most)
+	}
+	return text
+}
 
 // prepare looks at the database.
 func (o *DatabaseOptions) prepare(ctx context.Context) (postgres.Version, error) {
@@ -156,12 +170,8 @@ func (o *DatabaseOptions) prepare(ctx context.Context) (postgres.Version, error)
 	if err != nil {
 		return 0, err
 	}
-	if n := len(objects); n > 0 {
-		text := strings.Join(objects[:min(n, maxNamed)], ", ")
-		if n > maxNamed {
-			text += fmt.Sprintf(" and %d more", n-maxNamed)
-		}
-		return 0, fmt.Errorf("%w: %s has %s; use an empty one, or --clean to replace all that is in it", ErrNotEmpty, o.To, text)
+	if len(objects) > 0 {
+		return 0, fmt.Errorf("%w: %s has %s; use an empty one, or --clean to replace all that is in it", ErrNotEmpty, o.To, someOf(objects))
 	}
 	return conn.Version(), nil
 }
@@ -177,7 +187,7 @@ func (o *DatabaseOptions) restore(ctx context.Context, dump *manifest.Entry, ser
 		return err
 	}
 	return o.To.Restore(ctx, &progressReader{verify(plain, dump), o.Progress}, postgres.RestoreOptions{
-		Tools: o.Tools, Server: server, Clean: o.Clean, Logger: o.Logger,
+		Tools: o.Tools, Server: server, Clean: o.Clean, NoTransaction: o.NoTransaction, Logger: o.Logger,
 	})
 }
 
