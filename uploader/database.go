@@ -2,7 +2,6 @@ package uploader
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -174,15 +173,10 @@ func (r *databaseRun) dump(ctx context.Context, session *envelope.Session, p *pa
 		Tools: r.Tools, Server: r.conn.Version(), Snapshot: snapshot, Format: r.Format, Clean: r.Clean, Logger: r.log,
 	})
 	sums, closeErr := sealer.Close()
-	switch {
-	case err != nil:
-		return sums, err
-	case closeErr != nil:
-		return sums, closeErr
-	case sums.Size == 0: // not even the header that an empty database gets
-		return sums, errors.New("pg_dump wrote nothing")
+	if err == nil {
+		err = closeErr
 	}
-	return sums, nil
+	return sums, err
 }
 
 func (r *databaseRun) logRows(rows postgres.Rows) {

@@ -201,7 +201,8 @@ func testPgDumpFails(w *databaseWorld) {
 		"killed half way":  {`"$real" "$@" | head -c 500000; kill -9 $$`, "signal 9"},
 		"fails at the end": {`"$real" "$@"; echo "pg_dump: error: no more" >&2; exit 1`, "no more"},
 		"fails at once":    {"exit 7", "7"},
-		"writes nothing":   {"exit 0", "wrote nothing"},
+		"writes nothing":   {"exit 0", "no end"},
+		"hides its end":    {`"$real" "$@" | head -c 500000; exit 0`, "no end"},
 	} {
 		_, err := w.dump(func(o *DatabaseOptions) { o.Tools = w.tools(map[string]string{"pg_dump": test.script}) })
 		if err == nil || !strings.Contains(err.Error(), test.says) {

@@ -28,7 +28,8 @@ objects than the server has room for locks (max_locks_per_transaction); what
 fails leaves a database to be dropped.
 
 --clean drops everything that is in the database first, of all schemas, also
-what the dump does not have; extensions stay. That is part of the transaction.
+what the dump does not have; extensions and default privileges stay. That is
+part of the transaction.
 
 The roles that own the tables must exist in the server: create them first. A
 dump is a program of the database's: where somebody might have tampered with the
@@ -121,7 +122,7 @@ func printRestoredDatabase(c *cli.Context, r *restore.DatabaseReport) error {
 		verdict = "not as recorded"
 	}
 	w := c.App.Writer
-	_, err := fmt.Fprintf(w, "%s: %s restored to %s, %d tables, %d rows, %s\n", r.Version, humanBytes(r.Bytes), shown(r.To), r.Tables, r.Rows, verdict)
+	_, err := fmt.Fprintf(w, "%s: %s restored to %s: %s, %s\n", r.Version, humanBytes(r.Bytes), shown(r.To), r.Total, verdict)
 	for _, d := range r.Differences {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "  %s: %s, expected %s\n", shown(d.Schema+"."+d.Table), rowsOf(d.Found), rowsOf(d.Expected))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chipster/firn/internal/postgres"
 	"github.com/chipster/firn/internal/restore"
 )
 
@@ -44,7 +45,7 @@ func TestRestoreFromAFolderCalledDB(t *testing.T) {
 
 func TestPrintRestoredDatabase(t *testing.T) {
 	five, six := int64(5), int64(6)
-	r := restore.DatabaseReport{Version: "a-db-backup_1", To: "host:5432/a", Bytes: 1 << 30, Tables: 12, Rows: 500_000}
+	r := restore.DatabaseReport{Version: "a-db-backup_1", To: "host:5432/a", Bytes: 1 << 30, Total: postgres.Total{Tables: 12, Rows: 500_000, LargeObjects: 3}}
 	for _, test := range []struct {
 		checked     bool
 		differences []restore.Difference
@@ -58,7 +59,7 @@ func TestPrintRestoredDatabase(t *testing.T) {
 		r.Checked, r.Differences = test.checked, test.differences
 		var out bytes.Buffer
 		c := cli.NewContext(&cli.App{Writer: &out}, nil, nil)
-		want := "a-db-backup_1: 1.0 GiB restored to host:5432/a, 12 tables, 500000 rows, " + test.want
+		want := "a-db-backup_1: 1.0 GiB restored to host:5432/a: 12 tables, 500000 rows, 3 large objects, " + test.want
 		if err := printRestoredDatabase(c, &r); err != nil || out.String() != want {
 			t.Errorf("%v: printed\n%snot\n%s", err, out.String(), want)
 		}

@@ -173,9 +173,8 @@ func printDatabases(w io.Writer, results []databaseResult) error {
 			fmt.Fprintf(w, "%s: no backup: %s\n", r.Role, r.Error)
 			continue
 		}
-		tables, rows := r.Rows.Total()
 		fmt.Fprintf(w, "%s: %s\n", r.Backup, humanBytes(r.Size))
-		fmt.Fprintf(w, "  dumped     %d tables, %d rows, sealed %s\n", tables, rows, humanBytes(r.Sealed))
+		fmt.Fprintf(w, "  dumped     %s, sealed %s\n", r.Rows.Total(), humanBytes(r.Sealed))
 		if _, err := fmt.Fprintf(w, "  took       %s\n", humanDuration(r.Duration)); err != nil {
 			return err
 		}

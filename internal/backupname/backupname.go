@@ -33,6 +33,9 @@ type Name struct {
 // New names a backup of a storage at a time, which is cut to milliseconds in
 // UTC: the form that firn writes.
 func New(storage string, at time.Time) (Name, error) {
+	if err := CheckStorage(storage); err != nil { // Parse would end it at a "_"
+		return Name{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	return Parse(storage + "_" + at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }
 

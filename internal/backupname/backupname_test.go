@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -80,7 +81,7 @@ func TestNewWritesMilliseconds(t *testing.T) {
 	if want := "file-storage_2026-01-02T01:04:05.006Z"; n.String() != want {
 		t.Errorf("%s, want %s", n, want)
 	}
-	if _, err := New("a_b", time.Now()); !errors.Is(err, ErrInvalid) {
+	if _, err := New("a_b", time.Now()); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "'_'") {
 		t.Errorf("a name that could not be read back was made: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ func (d *Database) Dump(ctx context.Context, w io.Writer, o DumpOptions) error {
 		return fmt.Errorf("dump of %s: %w", d, context.Cause(ctx))
 	case err != nil:
 		return fmt.Errorf("dump of %s: %w", d, p.failure(err))
+	case !out.complete(o.Format):
+		// A wrapper of pg_dump may not pass on how that ended.
+		return fmt.Errorf("dump of %s: %s ended well, and yet the dump has no end", d, t.path)
 	}
 	return nil
 }
@@ -78,9 +82,25 @@ type output struct {
 	w    io.Writer
 	stop func()
 	err  error
+	tail []byte // the last bytes, maxTail at most
+}
+
+const (
+	// endOfDump is near the end of each plain dump: what follows is no longer
+	// than maxTail.
+	endOfDump = "\n-- PostgreSQL database dump complete\n"
+	maxTail   = 512
+)
+
+// complete tells whether the dump looks whole. The custom format has no mark at
+// its end.
+func (o *output) complete(format Format) bool {
+	return len(o.tail) > 0 && (format == Custom || bytes.Contains(o.tail, []byte(endOfDump)))
 }
 
 func (o *output) Write(p []byte) (int, error) {
+	o.tail = append(o.tail, p[max(0, len(p)-maxTail):]...)
+	o.tail = o.tail[max(0, len(o.tail)-maxTail):]
 	n, err := o.w.Write(p)
 	if err != nil {
 		o.err = err

@@ -285,20 +285,32 @@ func TestRestoreErrors(t *testing.T) {
 
 // A transaction locks each large object. Where that are more than the server has
 // room for, nothing is restored with one, and everything without.
-func TestRestoreWithoutATransaction(t *testing.T) {
-	source, name := newDatabase(t, richSQL...)
-	server.Exec(t, name, "SELECT lo_from_bytea(0, 'x') FROM generate_series(1, 20000)")
-	target, _ := newDatabase(t)
-	o := restoreOptions(t, target)
+func TestRestoreOfManyLargeObjects(t *testing.T) {
+	source, name := newDatabase(t, "SELECT lo_create(0) FROM generate_series(1, 3500)")
 	dump := dumpOf(t, source, Plain)
+	target, restored := newDatabase(t)
+	o := restoreOptions(t, target)
 	err := target.Restore(t.Context(), bytes.NewReader(dump), o)
 	if err == nil || !strings.Contains(err.Error(), "without a transaction") {
 		t.Errorf("in a transaction: %v", err)
 	}
 	checkEmpty(t, target)
 	o.NoTransaction = true
+	if err := target.Restore(t.Context(), bytes.NewReader(dump), o); err != nil {
+		t.Error(err)
+	}
+	const objects = "SELECT md5(string_agg(oid::text, ' ' ORDER BY oid)) FROM pg_largeobject_metadata"
+	if server.Query(t, restored, objects) != server.Query(t, name, objects) {
+		t.Error("the restored large objects differ")
+	}
+}
+
+func TestRestoreWithoutATransaction(t *testing.T) {
+	source, _ := newDatabase(t, richSQL...)
 	for _, format := range []Format{Plain, Custom} {
 		target, _ := newDatabase(t)
+		o := restoreOptions(t, target)
+		o.NoTransaction = true
 		if err := target.Restore(t.Context(), bytes.NewReader(dumpOf(t, source, format)), o); err != nil {
 			t.Errorf("%s: %v", format, err)
 		}
@@ -307,7 +319,10 @@ func TestRestoreWithoutATransaction(t *testing.T) {
 		}
 	}
 	// What is left behind is said.
-	err = target.Restore(t.Context(), strings.NewReader("CREATE TABLE t ();\nSELECT 1/0;\n"), o)
+	target, _ := newDatabase(t)
+	o := restoreOptions(t, target)
+	o.NoTransaction = true
+	err := target.Restore(t.Context(), strings.NewReader("CREATE TABLE t ();\nSELECT 1/0;\n"), o)
 	if err == nil || !strings.Contains(err.Error(), "division by zero") || !strings.Contains(err.Error(), "drop it") {
 		t.Error(err)
 	}
@@ -315,7 +330,7 @@ func TestRestoreWithoutATransaction(t *testing.T) {
 		t.Errorf("there is %q", got)
 	}
 	o.Clean = true
-	if err := target.Restore(t.Context(), bytes.NewReader(dump), o); err == nil || len(objectsOf(t, target)) != 1 {
+	if err := target.Restore(t.Context(), strings.NewReader("SELECT 1;"), o); err == nil || len(objectsOf(t, target)) != 1 {
 		t.Errorf("cleaned without a transaction: %v", err)
 	}
 }

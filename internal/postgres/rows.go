@@ -63,15 +63,35 @@ func (c *Conn) count(ctx context.Context, quoted string) (int64, error) {
 	return n, nil
 }
 
-// Total counts the tables, and the rows of all of them.
-func (r Rows) Total() (tables int, rows int64) {
-	for _, schema := range r {
-		tables += len(schema)
-		for _, n := range schema {
-			rows += n
+// Total is what all of the tables have together.
+type Total struct {
+	Tables       int   `json:"tables"`
+	Rows         int64 `json:"rows"`
+	LargeObjects int64 `json:"largeObjects"`
+}
+
+// Total sums up.
+func (r Rows) Total() (t Total) {
+	for schema, tables := range r {
+		for table, n := range tables {
+			if schema+"."+table == largeObjects {
+				t.LargeObjects = n
+				continue
+			}
+			t.Tables++
+			t.Rows += n
 		}
 	}
-	return tables, rows
+	return t
+}
+
+// String is for people: "12 tables, 500000 rows, 3 large objects".
+func (t Total) String() string {
+	s := fmt.Sprintf("%d tables, %d rows", t.Tables, t.Rows)
+	if t.LargeObjects > 0 {
+		s += fmt.Sprintf(", %d large objects", t.LargeObjects)
+	}
+	return s
 }
 
 // add sums up the tables whose names became the same.

@@ -41,14 +41,13 @@ type DatabaseOptions struct {
 	Logger   *slog.Logger // nil is slog.Default
 }
 
-// DatabaseReport is what was restored. Large objects are rows of one table more.
+// DatabaseReport is what was restored.
 type DatabaseReport struct {
 	Version string `json:"version"`
 	File    string `json:"file"` // the dump's path in the version
 	To      string `json:"to"`
 	Bytes   int64  `json:"bytes"` // of the dump
-	Tables  int    `json:"tables"`
-	Rows    int64  `json:"rows"`
+	postgres.Total
 	// Checked tells that the list has the numbers of rows, and that they were
 	// compared.
 	Checked     bool          `json:"checked"`
@@ -108,7 +107,7 @@ func (o *DatabaseOptions) run(ctx context.Context) (*DatabaseReport, error) {
 		Version: o.Version.Name.String(), File: manifest.EscapePath(dump.Path), To: o.To.String(), Bytes: dump.Size,
 		Differences: []Difference{},
 	}
-	report.Tables, report.Rows = rows.Total()
+	report.Total = rows.Total()
 	if dump.Rows == nil {
 		o.Logger.Info("the list has no numbers of rows to compare with", "version", report.Version)
 	} else {

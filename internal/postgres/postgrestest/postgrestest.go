@@ -111,6 +111,7 @@ func (s *Server) start(owner *syscall.Credential) error {
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(s.Port), "unix_socket_directories=" + s.Dir,
 		"ssl=on", "ssl_cert_file=" + filepath.Join(s.Dir, "server.crt"), "ssl_key_file=" + filepath.Join(s.Dir, "server.key"),
 		"fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "lc_messages=C",
+		"max_locks_per_transaction=10", // the least: what needs many shows with few objects
 	} {
 		arguments = append(arguments, "-c", setting)
 	}
