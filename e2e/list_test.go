@@ -37,9 +37,10 @@ var (
 		"name":    regexp.MustCompile(`^[^\t\n\x00]+$`),
 		"mtime":   regexp.MustCompile(`^-?[0-9]+\.[0-9]{9}$`),
 		"mode":    regexp.MustCompile(`^[0-7]{4}$`),
-		"package": regexp.MustCompile(`^[0-9A-Za-z=_.-]+\.tar$`),
+		"package": regexp.MustCompile(`^([0-9A-Za-z=_.-]+|[^_\t/]+-db-backup_[0-9TZ:.-]+)\.tar$`),
 		"offset":  regexp.MustCompile(`^[0-9]+$`),
 		"key":     regexp.MustCompile(`^([0-9A-F]{16}(,[0-9A-F]{16})*|passphrase-[0-9A-F]{16}|none)$`),
+		"rows":    regexp.MustCompile(`^\{("[^\t\n]+":\{("[^\t\n]+":[0-9]+,?)*\},?)*\}$`),
 	}
 )
 
