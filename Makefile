@@ -11,7 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build demo bench test test-unit test-e2e test-ceph lint tools fuzz clean
+.PHONY: build demo bench bench-db test test-unit test-e2e test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
@@ -40,6 +40,9 @@ lint: tools $(TOOLS)/bin/staticcheck ## format, vet, staticcheck, vulnerabilitie
 bench: build ## against the commands that firn takes the place of
 	scripts/packages.sh gnupg lz4 fuse3 bc
 	scripts/bench.sh $(BIN)
+
+bench-db: tools build ## a database to the bucket and back, against pg_dump, lz4, gpg and psql
+	scripts/bench-db.sh $(BIN)
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME
