@@ -41,6 +41,7 @@ func TestDatabase(t *testing.T) {
 		{"BucketFailsAtEveryStep", testBucketFails},
 		{"PgDumpFails", testPgDumpFails},
 		{"VacuumloFails", testVacuumloFails},
+		{"OneMoment", testOneMoment},
 		{"Cancelled", testDumpCancelled},
 		{"Clock", testDumpClock},
 		{"NoTemporaryFiles", testNoTemporaryDump},
@@ -161,6 +162,9 @@ func testFormats(w *databaseWorld) {
 			e.SealedPath != manifest.SealedPath(e.Path, map[bool]string{true: ".lz4.gpg", false: ".lz4"}[test.encrypted]) || e.Package != r.Backup+".tar" {
 			w.t.Errorf("%+v: %+v, %+v", test, r, e)
 		}
+		if e.Mode != 0o600 || !e.HasMode || !e.Modified.Equal(w.now) || test.encrypted != (len(e.Key) == 16) || !test.encrypted && e.Key != "none" {
+			w.t.Errorf("%+v: %+v", test, e.Details)
+		}
 		if r.Size != e.Size || r.Sealed != e.SealedSize || told != e.Size {
 			w.t.Errorf("%+v: told of %d: %+v", test, told, r)
 		}
@@ -218,6 +222,22 @@ func testVacuumloFails(w *databaseWorld) {
 	})
 	if err != nil || r.Rows["pg_catalog"]["pg_largeobject_metadata"] != 1 {
 		w.t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// The counts and the dump are of one moment, though somebody writes in between.
+func testOneMoment(w *databaseWorld) {
+	insert := fmt.Sprintf("%q -X -q -c 'INSERT INTO jobs SELECT 0, $$late$$' \"${3#--dbname=}\" >&2 || exit 1\n", filepath.Join(w.binDir, "psql"))
+	insert = `for a; do case $a in --dbname=*) set -- "$1" "$2" "$a" "$@";; esac; done` + "\n" + insert + `shift 3; exec "$real" "$@"`
+	r, err := w.dump(func(o *DatabaseOptions) { o.Tools = w.tools(map[string]string{"pg_dump": insert}) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, dump := w.read(r); bytes.Contains(dump, []byte("late")) || r.Rows["public"]["jobs"] != 15000 {
+		w.t.Errorf("the dump has what came after the counts, or these have: %v", r.Rows)
+	}
+	if r, err = w.dump(nil); err != nil || r.Rows["public"]["jobs"] != 15001 {
+		w.t.Errorf("nothing was written meanwhile: %+v, %v", r, err)
 	}
 }
 

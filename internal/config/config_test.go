@@ -138,6 +138,14 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// A database whose address is empty is switched off.
+func TestRolesThatAreOff(t *testing.T) {
+	c := load(t, "db-url-auth: jdbc:postgresql://host/auth\ndb-url-wiki: postgres://host/wiki\ndb-url-old: ''\n", "db_url_auth=", "db_url_new=postgres://host/new")
+	if got := c.Roles(); !slices.Equal(got, []string{"new", "wiki"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestAll(t *testing.T) {
 	const yaml = `
 backup-bucket: general

@@ -285,3 +285,28 @@ func TestDumpOverTLS(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// The mark of a dump's end is found however it is cut into pieces, in memory that
+// does not grow with the dump.
+func TestOutputKeepsTheEnd(t *testing.T) {
+	const last = "COPY …\n\\.\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n"
+	for size := 1; size < 100; size++ {
+		o := &output{w: io.Discard}
+		text := strings.Repeat("row\n", 1000) + last
+		for len(text) > 0 {
+			n := min(size, len(text))
+			_, _ = o.Write([]byte(text[:n]))
+			text = text[n:]
+		}
+		if !o.complete(Plain) || len(o.tail) > maxTail {
+			t.Errorf("in pieces of %d: %q", size, o.tail)
+		}
+		_, _ = o.Write([]byte(strings.Repeat("row\n", maxTail)))
+		if o.complete(Plain) {
+			t.Errorf("in pieces of %d: a mark in the middle is taken for the end", size)
+		}
+	}
+	if (&output{}).complete(Custom) {
+		t.Error("nothing is taken for a dump")
+	}
+}
