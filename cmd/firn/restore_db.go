@@ -31,7 +31,8 @@ fails leaves a database to be dropped.
 what the dump does not have; extensions and default privileges stay. That is
 part of the transaction.
 
-The roles that own the tables must exist in the server: create them first. A
+The roles that own the tables must exist in the server: create them first, and
+restore as that role, as one that is a member of them, or as a superuser. A
 dump is a program of the database's: where somebody might have tampered with the
 backup, restore it as a role that is no superuser. It cannot run commands on
 this host, if psql is of 2025-08 or later.
@@ -52,7 +53,7 @@ Examples:
 			&cli.PathFlag{Name: "password-file", Usage: "`FILE` with the database's password"},
 			&cli.BoolFlag{Name: "clean", Usage: "drop everything in the database first"},
 			&cli.BoolFlag{Name: "no-transaction", Usage: "restore statement by statement, into an empty database"},
-			&cli.PathFlag{Name: "pg-bin", Usage: "use the programs of PostgreSQL in the folder `DIR` (default: a version that fits, from $PATH or where Debian and Red Hat put them)"},
+			&cli.PathFlag{Name: "pg-bin", Usage: pgBinUsage},
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
 		),
 		Action: runRestoreDatabase,

@@ -14,8 +14,10 @@ import (
 	"github.com/chipster/firn/uploader"
 )
 
+const pgBinUsage = "use the programs of PostgreSQL in the folder `DIR` (default: a version that fits, from $PATH or where Debian and Red Hat put them)"
+
 var postgresSettings = []setting{
-	{flag: "pg-bin", key: "backup-pg-bin", usage: "use the programs of PostgreSQL in the folder `DIR` (default: a version that fits, from $PATH or where Debian and Red Hat put them)"},
+	{flag: "pg-bin", key: "backup-pg-bin", usage: pgBinUsage},
 }
 
 // databaseFlags are the flags that say how to dump.

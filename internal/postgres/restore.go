@@ -246,6 +246,9 @@ func hint(err error) error {
 	if strings.Contains(text, `ERROR:  role "`) && strings.Contains(text, `" does not exist`) {
 		return fmt.Errorf("%w; create the role first: dumps do not hold roles", err)
 	}
+	if strings.Contains(text, "must be member of role") || strings.Contains(text, "must be able to SET ROLE") { // until 15, since 16
+		return fmt.Errorf("%w, who owns something in the dump: restore as that role, or as a superuser", err)
+	}
 	if strings.Contains(text, "max_locks_per_transaction") {
 		return fmt.Errorf("%w; or restore into an empty database without a transaction", err)
 	}

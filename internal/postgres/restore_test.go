@@ -270,6 +270,14 @@ func TestRestoreErrors(t *testing.T) {
 		}
 		checkEmpty(t, target)
 	}
+	d, name := newDatabase(t)
+	server.Exec(t, name, "CREATE ROLE nobody_much LOGIN PASSWORD 'secret'", "GRANT ALL ON SCHEMA public TO nobody_much")
+	d.SetUser("nobody_much")
+	d.SetPassword("secret")
+	owned := "CREATE TABLE t ();\nALTER TABLE t OWNER TO " + server.User + ";\n"
+	if err := d.Restore(t.Context(), strings.NewReader(owned), restoreOptions(t, d)); err == nil || !strings.Contains(err.Error(), "restore as that role") {
+		t.Errorf("as one who may not give tables away: %v", err)
+	}
 	o := restoreOptions(t, empty)
 	o.Tools = Tools{Dir: t.TempDir()}
 	for _, dump := range [][]byte{[]byte("SELECT 1;"), dumpOf(t, empty, Custom)} {
