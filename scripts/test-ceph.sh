@@ -17,4 +17,4 @@ done
 echo "Ceph is at $FIRN_TEST_S3_ENDPOINT"
 
 go test -count=1 -timeout 10m ./internal/objstore/...
-(cd e2e && go test -count=1 -timeout 10m -run '^(TestNights|TestOriginalGoesOn)$' ./...)
+(cd e2e && go test -count=1 -timeout 10m -run '^(TestNights|TestOriginalGoesOn|TestDatabases)$' ./...)
