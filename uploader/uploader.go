@@ -1,12 +1,14 @@
-// Package uploader backs up the files of a storage: it seals what is new since
-// the last archive, packs it, sends it to the bucket, and last of all sends
-// the list of all files, which makes the backup exist.
+// Package uploader backs up the files of a storage, or a database: it seals what
+// is new since the last archive, or a dump, packs it, sends it to the bucket,
+// and last of all sends the list of all files, which makes the backup exist.
 //
-// It promises that a listed file was read whole and unchanged, that nothing of
-// it is written to a disk on the way, and that a run that fails leaves no
-// backup. It needs no private key, and can read nothing back.
+// It promises that a listed file was read whole and unchanged, that a listed
+// dump is whole, that nothing of either is written to a disk on the way, and
+// that a run that fails leaves no backup. It needs no private key, and can read
+// nothing back.
 //
-// It holds the list of the storage's files in memory.
+// It holds the list of the storage's files in memory; a dump takes as much as a
+// package in the making.
 package uploader
 
 import (

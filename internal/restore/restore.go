@@ -1,9 +1,11 @@
-// Package restore writes the files of a version into a folder, without a mount.
+// Package restore writes the files of a version into a folder, without a mount,
+// or the dump of a database into one.
 //
 // It promises that a file has its name only when its bytes have the size and
 // the SHA-512 of the list; that a run that was interrupted is continued by the
 // next one; that a file that is there and differs is left alone unless told
-// otherwise; and that no symbolic link in the target leads anything outside.
+// otherwise; and that no symbolic link in the target leads anything outside. Of
+// a dump it commits all, when its bytes have that size and SHA-512, or nothing.
 //
 // It restores names, contents, times and permission bits. It does not restore
 // owners, which lists do not have, nor setuid, setgid and sticky bits, which
