@@ -35,7 +35,7 @@ The roles that own the tables must exist in the server: create them first, and
 restore as that role, as one that is a member of them, or as a superuser. A
 dump is a program of the database's: where somebody might have tampered with the
 backup, restore it as a role that is no superuser. It cannot run commands on
-this host, if psql is of 2025-08 or later.
+this host, unless psql is older than 2025-08; a warning says so.
 
 The password is taken from --password-file, PGPASSWORD or ~/.pgpass, and never
 from --to: other users see the arguments of a process. The settings of libpq's

@@ -19,7 +19,7 @@ type RestoreOptions struct {
 	Clean  bool    // drop what is in the database first, in the same transaction
 	// NoTransaction runs each statement by itself, and what fails leaves what was
 	// done until then. A transaction locks each large object, and servers have
-	// room for some thousands of locks. Not with Clean.
+	// room for some ten thousand locks. Not with Clean.
 	NoTransaction bool
 	Logger        *slog.Logger
 }
@@ -137,7 +137,7 @@ func (d *Database) execute(ctx context.Context, sql io.Reader, o RestoreOptions)
 	if err != nil {
 		return p.failure(err)
 	}
-	ferr := feed(stdin, frame, sql)
+	ferr := feed(stdin, frame, &guard{sql: sql})
 	// Without what frame ends with, this rolls back.
 	_ = stdin.Close()
 	err = p.failure(p.Wait())

@@ -24,6 +24,7 @@ func TestRestoreOfAHostileDump(t *testing.T) {
 	for _, line := range []string{
 		`\! touch ` + pwned, `\o |touch ` + pwned, `\o ` + pwned, `\copy t to ` + pwned, `SELECT 1 \g |touch ` + pwned,
 		`\i /etc/passwd`, `\connect postgres`, `\unrestrict other`, "\\restrict k\n\\unrestrict k\n\\! touch " + pwned, `\q`,
+		"\\unrestrict `touch " + pwned + "`", "SELECT 1 \\unrestrict `touch " + pwned + "`", "/* COPY t FROM stdin;\n*/ \\unrestrict `touch " + pwned + "`",
 		"\\set ON_ERROR_STOP off\nSELECT 1/0;", "COMMIT;", "BEGIN;\n\nCOMMIT;", "COMMIT AND CHAIN;", "ROLLBACK;",
 	} {
 		target, _ := newDatabase(t)
