@@ -11,14 +11,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Conn is a connection to a database. It must not be used concurrently.
 type Conn struct {
-	conn     *pgx.Conn
+	conn     *pgconn.PgConn
 	database string
+	user     string
 	version  Version
 }
 
@@ -37,14 +37,14 @@ const wrongPassword = "28P01" // what the server answers to none, too
 // Connect opens a connection. It gives up on a host after connect_timeout
 // seconds, 30 where the address does not say.
 func (d *Database) Connect(ctx context.Context) (*Conn, error) {
-	config, err := pgx.ParseConfig(d.conninfo())
+	config, err := pgconn.ParseConfig(d.conninfo())
 	if err != nil {
 		return nil, d.connectError(err)
 	}
 	if d.password != "" {
 		config.Password = d.password
 	}
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		e := d.connectError(err)
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == wrongPassword && config.Password == "" {
@@ -52,7 +52,7 @@ func (d *Database) Connect(ctx context.Context) (*Conn, error) {
 		}
 		return nil, e
 	}
-	c := &Conn{conn: conn, database: d.String()}
+	c := &Conn{conn: conn, database: d.String(), user: config.User}
 	version := int64(0)
 	if _, err = c.query(ctx, settings); err == nil {
 		version, err = c.number(ctx, "SELECT pg_catalog.current_setting('server_version_num')")
@@ -137,11 +137,10 @@ func (c *Conn) Close() error {
 func (c *Conn) Version() Version { return c.version }
 
 // query returns the rows of the last of some statements, as text; NULL is "".
-// Text may be no UTF-8, where the database does not know what it is: pgx's own
-// Query refuses that. This prepares no statements either, which do not work
-// through every pooler.
+// Text may be no UTF-8, where the database does not know what it is. No statement
+// is prepared, which would not work through every pooler.
 func (c *Conn) query(ctx context.Context, sql string) ([][]string, error) {
-	results, err := c.conn.PgConn().Exec(ctx, sql).ReadAll()
+	results, err := c.conn.Exec(ctx, sql).ReadAll()
 	if err != nil || len(results) == 0 {
 		return nil, err
 	}

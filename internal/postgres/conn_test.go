@@ -62,7 +62,7 @@ func TestConnectErrorKeepsTheServers(t *testing.T) {
 	d.SetPassword("wrong")
 	_, err := d.Connect(t.Context())
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || pg.Code != "28P01" {
+	if !ok || pg.Code != "28P01" || !errors.Is(err, ErrDenied) {
 		t.Errorf("error %v (%T) has not the server's code", err, err)
 	}
 }

@@ -58,7 +58,7 @@ func (c *Conn) count(ctx context.Context, quoted string) (int64, error) {
 			err = fmt.Errorf("%w: %w", ErrDenied, err)
 		}
 		return 0, fmt.Errorf("count the rows of %s in %s as user %s: %w",
-			strings.ToValidUTF8(quoted, "\uFFFD"), c.database, c.conn.Config().User, err)
+			strings.ToValidUTF8(quoted, "\uFFFD"), c.database, c.user, err)
 	}
 	return n, nil
 }

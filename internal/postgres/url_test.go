@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 var goodURLs = []struct{ url, want, password string }{
@@ -216,7 +216,7 @@ func FuzzParseURL(f *testing.F) {
 		for _, file := range []string{"sslrootcert", "sslcert", "sslkey", "passfile"} {
 			delete(d.parameters, file)
 		}
-		config, err := pgx.ParseConfig(d.conninfo())
+		config, err := pgconn.ParseConfig(d.conninfo())
 		if err != nil {
 			t.Fatalf("pgx: %v", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -57,14 +56,14 @@ func (s *Server) exec(database, sql string) ([]*pgconn.Result, error) {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	return conn.PgConn().Exec(ctx, sql).ReadAll()
+	return conn.Exec(ctx, sql).ReadAll()
 }
 
-func (s *Server) connect(ctx context.Context, database string) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig(s.URL(database) + "?sslmode=disable&connect_timeout=10")
+func (s *Server) connect(ctx context.Context, database string) (*pgconn.PgConn, error) {
+	config, err := pgconn.ParseConfig(s.URL(database) + "?sslmode=disable&connect_timeout=10")
 	if err != nil {
 		return nil, err
 	}
 	config.User, config.Password = s.User, s.Password
-	return pgx.ConnectConfig(ctx, config)
+	return pgconn.ConnectConfig(ctx, config)
 }
