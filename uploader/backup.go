@@ -27,23 +27,21 @@ type backup struct {
 	parts      partPool
 }
 
-// newBackup names a backup of a storage, and looks at what the bucket has.
-func newBackup(ctx context.Context, store objstore.Store, storage string, now time.Time, recipients envelope.Recipients, log *slog.Logger) (*backup, error) {
-	b := &backup{store: store, recipients: recipients, log: log, parts: partPool{size: defaultPartSize}}
-	var err error
-	if b.sealedFor, err = recipients.ID(); err != nil {
-		return nil, err
+// begin names the backup of a storage, and looks at what the bucket has.
+func (b *backup) begin(ctx context.Context, storage string, now time.Time) (err error) {
+	if b.sealedFor, err = b.recipients.ID(); err != nil {
+		return err
 	}
-	if _, err := recipients.NewSession(); err != nil {
-		return nil, err // now rather than after an hour of reading
+	if _, err := b.recipients.NewSession(); err != nil {
+		return err // now rather than after an hour of reading
 	}
 	if b.name, err = backupname.New(storage, now); err != nil {
-		return nil, err
+		return err
 	}
 	newest := backupname.Name{}
-	for object, err := range store.List(ctx, storage+"_") {
+	for object, err := range b.store.List(ctx, storage+"_") {
 		if err != nil {
-			return nil, fmt.Errorf("list backups: %w", err)
+			return fmt.Errorf("list backups: %w", err)
 		}
 		folder, file, _ := strings.Cut(object.Key, "/")
 		name, err := backupname.Parse(folder)
@@ -58,9 +56,9 @@ func newBackup(ctx context.Context, store objstore.Store, storage string, now ti
 		}
 	}
 	if !newest.IsZero() && backupname.Compare(newest, b.name) >= 0 {
-		return nil, fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, now.UTC().Format(time.RFC3339), newest)
+		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, now.UTC().Format(time.RFC3339), newest)
 	}
-	return b, nil
+	return nil
 }
 
 // publish uploads the list. From then on the backup exists.

@@ -76,11 +76,10 @@ type DatabaseReport struct {
 func RunDatabase(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error) {
 	o.applyDefaults()
 	start := time.Now()
-	b, err := newBackup(ctx, o.Store, backupname.DatabaseStorage(o.Role), o.now(), o.Recipients, o.Logger)
-	if err != nil {
+	b := &backup{store: o.Store, recipients: o.Recipients, log: o.Logger, parts: partPool{size: o.partSize}}
+	if err := b.begin(ctx, backupname.DatabaseStorage(o.Role), o.now()); err != nil {
 		return nil, err
 	}
-	b.parts.size = o.partSize
 	conn, err := o.Database.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -94,9 +93,6 @@ func RunDatabase(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error
 	o.Logger.Info("database to be dumped", "backup", b.name, "database", o.Database, "server", conn.Version(), "pg_dump", pgDump)
 	if o.RemoveOrphans {
 		if err := o.Database.RemoveOrphans(ctx, o.Tools, conn.Version(), o.Logger); err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
 			o.Logger.Warn("orphaned large objects are not removed, and stay in the dump", "database", o.Database, "error", err)
 		}
 	}

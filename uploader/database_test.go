@@ -40,11 +40,8 @@ func TestDatabase(t *testing.T) {
 		{"Formats", testFormats},
 		{"BucketFailsAtEveryStep", testBucketFails},
 		{"PgDumpFails", testPgDumpFails},
-		{"VacuumloFails", testVacuumloFails},
-		{"OneMoment", testOneMoment},
 		{"Cancelled", testDumpCancelled},
 		{"Clock", testDumpClock},
-		{"NoTemporaryFiles", testNoTemporaryDump},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(&databaseWorld{newWorld(t), database, server.BinDir}) })
 	}
@@ -216,31 +213,6 @@ func testPgDumpFails(w *databaseWorld) {
 	}
 }
 
-func testVacuumloFails(w *databaseWorld) {
-	r, err := w.dump(func(o *DatabaseOptions) {
-		o.RemoveOrphans, o.Tools = true, w.tools(map[string]string{"vacuumlo": "exit 1"})
-	})
-	if err != nil || r.Rows["pg_catalog"]["pg_largeobject_metadata"] != 1 {
-		w.t.Errorf("%+v, %v", r, err)
-	}
-}
-
-// The counts and the dump are of one moment, though somebody writes in between.
-func testOneMoment(w *databaseWorld) {
-	insert := fmt.Sprintf("%q -X -q -c 'INSERT INTO jobs SELECT 0, $$late$$' \"${3#--dbname=}\" >&2 || exit 1\n", filepath.Join(w.binDir, "psql"))
-	insert = `for a; do case $a in --dbname=*) set -- "$1" "$2" "$a" "$@";; esac; done` + "\n" + insert + `shift 3; exec "$real" "$@"`
-	r, err := w.dump(func(o *DatabaseOptions) { o.Tools = w.tools(map[string]string{"pg_dump": insert}) })
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if _, dump := w.read(r); bytes.Contains(dump, []byte("late")) || r.Rows["public"]["jobs"] != 15000 {
-		w.t.Errorf("the dump has what came after the counts, or these have: %v", r.Rows)
-	}
-	if r, err = w.dump(nil); err != nil || r.Rows["public"]["jobs"] != 15001 {
-		w.t.Errorf("nothing was written meanwhile: %+v, %v", r, err)
-	}
-}
-
 func testDumpCancelled(w *databaseWorld) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	_, err := RunDatabase(ctx, DatabaseOptions{
@@ -259,22 +231,6 @@ func testDumpClock(w *databaseWorld) {
 	w.now = w.now.Add(-25 * time.Hour)
 	if _, err := w.dump(nil); !errors.Is(err, ErrClock) {
 		w.t.Error(err)
-	}
-}
-
-// Nothing of a dump touches a disk on its way.
-func testNoTemporaryDump(w *databaseWorld) {
-	tmp := w.t.TempDir()
-	w.t.Setenv("TMPDIR", tmp)
-	if _, err := w.dump(func(o *DatabaseOptions) { o.Progress = func(int64) { w.mustBeEmpty(tmp) } }); err != nil {
-		w.t.Fatal(err)
-	}
-	w.mustBeEmpty(tmp)
-}
-
-func (w *databaseWorld) mustBeEmpty(dir string) {
-	if files := tree(w.t, dir); files != "" {
-		w.t.Errorf("there is %s", files)
 	}
 }
 

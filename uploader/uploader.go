@@ -117,14 +117,13 @@ const maxExamples = 100
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.applyDefaults()
 	start := time.Now()
-	b, err := newBackup(ctx, o.Store, o.Name, o.now(), o.Recipients, o.Logger)
-	if err != nil {
+	b := &backup{store: o.Store, recipients: o.Recipients, log: o.Logger, parts: partPool{size: o.partSize}}
+	if err := b.begin(ctx, o.Name, o.now()); err != nil {
 		return nil, err
 	}
 	if b.name.IsDatabase() {
 		return nil, fmt.Errorf("a storage of files cannot be called %q: databases are, and their old versions are deleted by another rule", o.Name)
 	}
-	b.parts.size = o.partSize
 	r := &run{Options: o, backup: b, report: &Report{Backup: b.name.String()}}
 	storage, err := openStorage(o.Storage)
 	if err != nil {
