@@ -64,7 +64,7 @@ func uploadFilesCommand() *cli.Command {
 		Description: `Seals the files below the folder STORAGE that are new or changed since the
 newest archive, and uploads them and then the list of all. A file counts as
 changed when its size or its modification time differs. STORAGE can be
-configured as backup-storage.
+configured as file-storage-path.
 
 Nothing is encrypted where neither a recipient nor a passphrase is given or
 configured.
@@ -110,9 +110,9 @@ func storageOf(c *cli.Context, cfg *config.Config) (string, error) {
 	case len(args) == 1:
 		return args[0], nil
 	}
-	storage, err := cfg.String("backup-storage", storageRole)
+	storage, err := cfg.String("file-storage-path", storageRole)
 	if err == nil && storage == "" {
-		err = usagef("STORAGE is missing, and backup-storage is not configured; see %s --help", c.Command.HelpName)
+		err = usagef("STORAGE is missing, and file-storage-path is not configured; see %s --help", c.Command.HelpName)
 	}
 	return storage, err
 }

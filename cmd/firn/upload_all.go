@@ -21,7 +21,7 @@ fails does not keep the rest from being backed up; the exit code is 3 then.
 
 Examples:
    firn upload all /opt/storage --config /opt/chipster/conf/chipster.yaml
-   firn upload all --vacuumlo --json     # the folder is configured as backup-storage`,
+   firn upload all --vacuumlo --json     # the folder is configured as file-storage-path`,
 		Flags:  slices.Concat(uploadFlags(fileSettings, postgresSettings), fileFlags(), databaseFlags()),
 		Action: uploadAll,
 	}

@@ -14,8 +14,8 @@
 //	backup-store       where backups go: s3://bucket/prefix or file:///dir;
 //	                   without it s3:// and the value of backup-bucket
 //	backup-s3-ca-file  certificates (PEM) to trust for backup-s3-endpoint
-//	backup-storage     the folder with the files to back up
 //	backup-pg-bin      the folder with the programs of PostgreSQL to use
+//	file-storage-path  the folder with the files to back up
 //
 // backup-gpg-public-key may hold several armored blocks: one for each recipient.
 //
