@@ -1,19 +1,20 @@
 package envelope
 
 import (
-	"crypto/cipher"
 	"crypto/sha1"
 	"crypto/subtle"
 	"fmt"
 	"hash"
 	"io"
+
+	"github.com/chipster/firn/internal/cfb"
 )
 
 // mdcReader decrypts the inside of a SEIPD packet. Its io.EOF says that the
 // modification detection code was right.
 type mdcReader struct {
 	r     io.Reader
-	cfb   *cfb
+	cfb   *cfb.Decrypter
 	mdc   hash.Hash
 	buf   []byte // decrypted; the last mdcSize bytes may be the code
 	start int
@@ -23,10 +24,10 @@ type mdcReader struct {
 const mdcSize = 2 + sha1.Size
 
 // newMDCReader takes the packet behind its prefix, which openSEIPD has read.
-func newMDCReader(sealed *seipd, block cipher.Block) (*mdcReader, error) {
-	m := &mdcReader{r: sealed.body, cfb: newCFB(block), mdc: sha1.New(), buf: make([]byte, 0, 64<<10)}
+func newMDCReader(sealed *seipd, key *cfb.Key) (*mdcReader, error) {
+	m := &mdcReader{r: sealed.body, cfb: key.NewDecrypter([cfb.BlockSize]byte{}), mdc: sha1.New(), buf: make([]byte, 0, 64<<10)}
 	var prefix [prefixSize]byte
-	m.cfb.decrypt(prefix[:], sealed.prefix[:])
+	m.cfb.Decrypt(prefix[:], sealed.prefix[:])
 	if prefix[14] != prefix[16] || prefix[15] != prefix[17] {
 		return nil, damaged("openpgp: the beginning of the encrypted data")
 	}
@@ -52,7 +53,7 @@ func (m *mdcReader) fill() {
 	m.start = 0
 	n, err := m.r.Read(m.buf[rest:cap(m.buf)])
 	m.buf = m.buf[:rest+n]
-	m.cfb.decrypt(m.buf[rest:], m.buf[rest:])
+	m.cfb.Decrypt(m.buf[rest:], m.buf[rest:])
 	if err == io.EOF {
 		err = m.verify()
 	}

@@ -3,8 +3,6 @@ package envelope
 import (
 	"bufio"
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,6 +13,8 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/chipster/firn/internal/cfb"
 )
 
 // Opener opens sealed files with private keys and passphrases. It remembers
@@ -25,7 +25,7 @@ type Opener struct {
 	passphrases [][]byte
 
 	mu       sync.Mutex
-	sessions map[[32]byte]cipher.Block // by the hash of the packet that holds the key
+	sessions map[[32]byte]*cfb.Key // by the hash of the packet that holds the key
 }
 
 // NewOpener takes unlocked private keys and passphrases, of which any may fit.
@@ -37,16 +37,16 @@ func NewOpener(keys openpgp.EntityList, passphrases ...[]byte) *Opener {
 // one each, and most are opened once.
 const maxSessions = 10_000
 
-func (o *Opener) remember(id [32]byte, block cipher.Block) {
+func (o *Opener) remember(id [32]byte, key *cfb.Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sessions == nil || len(o.sessions) >= maxSessions {
-		o.sessions = make(map[[32]byte]cipher.Block)
+		o.sessions = make(map[[32]byte]*cfb.Key)
 	}
-	o.sessions[id] = block
+	o.sessions[id] = key
 }
 
-func (o *Opener) remembered(id [32]byte) cipher.Block {
+func (o *Opener) remembered(id [32]byte) *cfb.Key {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sessions[id]
@@ -68,7 +68,7 @@ const (
 
 // openSEIPD reads the packets that hold the session key, and the beginning of
 // the encrypted one, by which a wrong passphrase shows.
-func (o *Opener) openSEIPD(in *bufio.Reader) (*seipd, cipher.Block, error) {
+func (o *Opener) openSEIPD(in *bufio.Reader) (*seipd, *cfb.Key, error) {
 	var esks [][]byte // each with its tag before it
 	for {
 		tag, b, err := readHeader(in)
@@ -109,32 +109,32 @@ func (o *Opener) openSEIPD(in *bufio.Reader) (*seipd, cipher.Block, error) {
 
 // fits tells whether a session key is plausible for the packet; a wrong one
 // passes once in 65,536 times, and then fails at the frame or the code.
-func (s *seipd) fits(block cipher.Block) bool {
+func (s *seipd) fits(key *cfb.Key) bool {
 	var prefix [prefixSize]byte
-	newCFB(block).decrypt(prefix[:], s.prefix[:])
+	key.NewDecrypter([cfb.BlockSize]byte{}).Decrypt(prefix[:], s.prefix[:])
 	return prefix[14] == prefix[16] && prefix[15] == prefix[17]
 }
 
-func (o *Opener) sessionKey(esks [][]byte, s *seipd) (cipher.Block, error) {
+func (o *Opener) sessionKey(esks [][]byte, s *seipd) (*cfb.Key, error) {
 	for _, esk := range esks {
-		if block := o.remembered(sha256.Sum256(esk)); block != nil && s.fits(block) {
-			return block, nil
+		if key := o.remembered(sha256.Sum256(esk)); key != nil && s.fits(key) {
+			return key, nil
 		}
 	}
 	var tried []error
 	var sealedFor []string
 	for _, esk := range esks {
-		blocks, who, err := o.unlock(esk)
+		found, who, err := o.unlock(esk)
 		if err != nil {
 			tried = append(tried, err)
 		}
 		if !slices.Contains(sealedFor, who) {
 			sealedFor = append(sealedFor, who)
 		}
-		for _, block := range blocks {
-			if s.fits(block) {
-				o.remember(sha256.Sum256(esk), block)
-				return block, nil
+		for _, key := range found {
+			if s.fits(key) {
+				o.remember(sha256.Sum256(esk), key)
+				return key, nil
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func (o *Opener) sessionKey(esks [][]byte, s *seipd) (cipher.Block, error) {
 
 // unlock returns the session keys that our keys find in one packet, and for
 // whom the packet is.
-func (o *Opener) unlock(esk []byte) (blocks []cipher.Block, who string, err error) {
+func (o *Opener) unlock(esk []byte) (found []*cfb.Key, who string, err error) {
 	var raw bytes.Buffer
 	raw.Write([]byte{0xc0 | esk[0], 255, 0, 0, byte((len(esk) - 1) >> 8), byte(len(esk) - 1)})
 	raw.Write(esk[1:])
@@ -160,11 +160,11 @@ func (o *Opener) unlock(esk []byte) (blocks []cipher.Block, who string, err erro
 				err = fmt.Errorf("key %016X: %w", key.KeyId, err)
 				continue
 			}
-			block, err := newAES(p.CipherFunc, p.Key)
+			session, err := newAES(p.CipherFunc, p.Key)
 			if err != nil {
 				return nil, who, err
 			}
-			return []cipher.Block{block}, who, nil
+			return []*cfb.Key{session}, who, nil
 		}
 		return nil, who, err
 	case *packet.SymmetricKeyEncrypted:
@@ -176,11 +176,11 @@ func (o *Opener) unlock(esk []byte) (blocks []cipher.Block, who string, err erro
 			if derr != nil {
 				continue // a wrong passphrase, most likely
 			}
-			if block, err := newAES(cipherFunc, key); err == nil {
-				blocks = append(blocks, block)
+			if session, err := newAES(cipherFunc, key); err == nil {
+				found = append(found, session)
 			}
 		}
-		return blocks, "a passphrase", nil
+		return found, "a passphrase", nil
 	}
 	if err == nil {
 		err = fmt.Errorf("%w: %T", ErrUnsupported, p)
@@ -216,13 +216,13 @@ func (o *Opener) candidates(id uint64) (found []*packet.PrivateKey) {
 	return found
 }
 
-func newAES(f packet.CipherFunction, key []byte) (cipher.Block, error) {
+func newAES(f packet.CipherFunction, key []byte) (*cfb.Key, error) {
 	switch f {
 	case packet.CipherAES128, packet.CipherAES192, packet.CipherAES256:
 		if len(key) != f.KeySize() {
 			return nil, damaged("openpgp: a session key of %d bytes", len(key))
 		}
-		return aes.NewCipher(key)
+		return cfb.NewKey(key)
 	}
 	return nil, fmt.Errorf("%w: openpgp cipher %d, only AES is read", ErrUnsupported, f)
 }

@@ -2,8 +2,6 @@ package envelope
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
@@ -16,6 +14,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/ProtonMail/go-crypto/openpgp/s2k"
 
+	"github.com/chipster/firn/internal/cfb"
 	"github.com/chipster/firn/internal/keys"
 )
 
@@ -58,8 +57,8 @@ func (r Recipients) ID() (string, error) {
 // not one each. Each file begins with a random block of its own, which is the
 // initial vector that CFB needs. It is safe for concurrent use.
 type Session struct {
-	header []byte       // the packets that hold the session key
-	block  cipher.Block // nil: nothing is encrypted
+	header []byte   // the packets that hold the session key
+	key    *cfb.Key // nil: nothing is encrypted
 }
 
 // NewSession makes a session key for the recipients. A key that cannot encrypt
@@ -89,11 +88,11 @@ func (r Recipients) NewSession() (*Session, error) {
 			return nil, fmt.Errorf("key %s: %w", keys.Fingerprint(entity), err)
 		}
 	}
-	block, err := aes.NewCipher(key)
+	session, err := cfb.NewKey(key)
 	if err != nil {
 		return nil, err
 	}
-	return &Session{header: header.Bytes(), block: block}, nil
+	return &Session{header: header.Bytes(), key: session}, nil
 }
 
 // writeSKESK stretches the passphrase as long as gpg's default does at most.

@@ -6,6 +6,8 @@ import (
 	"crypto/sha512"
 	"hash"
 	"io"
+
+	"github.com/chipster/firn/internal/cfb"
 )
 
 // Writer seals one file: what is written to it arrives, compressed and
@@ -24,7 +26,7 @@ type Writer struct {
 // bytes, or negative where nobody knows it; it only chooses the buffers.
 func (s *Session) NewWriter(w io.Writer, sizeHint int64) (*Writer, error) {
 	e := &Writer{plain: sha512.New(), sealed: sumWriter{w: w, hash: sha512.New()}}
-	if s.block == nil {
+	if s.key == nil {
 		e.frame = newFrameWriter(&e.sealed, sizeHint)
 		return e, nil
 	}
@@ -96,25 +98,25 @@ func (s *sumWriter) Write(p []byte) (int, error) {
 // the modification detection code: RFC 4880, sections 5.13 and 5.14.
 type mdcWriter struct {
 	out *packetWriter
-	cfb *cfb
+	cfb *cfb.Encrypter
 	mdc hash.Hash
 	buf [4096]byte // ciphertext: what is given to Write must not change
 }
 
 func newMDCWriter(s *Session, out *packetWriter) *mdcWriter {
-	return &mdcWriter{out: out, cfb: newCFB(s.block), mdc: sha1.New()}
+	return &mdcWriter{out: out, cfb: s.key.NewEncrypter([cfb.BlockSize]byte{}), mdc: sha1.New()}
 }
 
 // prefixSize is the length of the random block and of its last two bytes again.
-const prefixSize = aesBlock + 2
+const prefixSize = cfb.BlockSize + 2
 
 func (m *mdcWriter) begin() error {
 	if _, err := m.out.Write([]byte{1}); err != nil {
 		return err
 	}
 	var prefix [prefixSize]byte
-	rand.Read(prefix[:aesBlock]) // never fails: crypto/rand ends the program instead
-	copy(prefix[aesBlock:], prefix[aesBlock-2:])
+	rand.Read(prefix[:cfb.BlockSize]) // never fails: crypto/rand ends the program instead
+	copy(prefix[cfb.BlockSize:], prefix[cfb.BlockSize-2:])
 	_, err := m.Write(prefix[:])
 	return err
 }
@@ -123,7 +125,7 @@ func (m *mdcWriter) Write(p []byte) (n int, err error) {
 	m.mdc.Write(p)
 	for len(p) > 0 {
 		c := min(len(p), len(m.buf))
-		m.cfb.encrypt(m.buf[:c], p[:c])
+		m.cfb.Encrypt(m.buf[:c], p[:c])
 		if _, err := m.out.Write(m.buf[:c]); err != nil {
 			return n, err
 		}
@@ -137,7 +139,7 @@ func (m *mdcWriter) Close() error {
 	header := []byte{0xc0 | tagMDC, sha1.Size}
 	m.mdc.Write(header)
 	trailer := m.mdc.Sum(header)
-	m.cfb.encrypt(trailer, trailer)
+	m.cfb.Encrypt(trailer, trailer)
 	if _, err := m.out.Write(trailer); err != nil {
 		return err
 	}

@@ -96,6 +96,8 @@ func (e *Entry) parseExtra(field string) error {
 		e.Offset, err = parseSize(value)
 	case "key":
 		e.Key = value
+	case "blocks":
+		e.Blocks = value
 	case "rows":
 		e.Rows, err = parseRows(value)
 	default:
@@ -157,6 +159,9 @@ func (d *Details) ExtraColumns() string {
 	}
 	if d.Key != "" {
 		fmt.Fprintf(&b, "\tkey=%s", d.Key)
+	}
+	if d.Blocks != "" {
+		fmt.Fprintf(&b, "\tblocks=%s", d.Blocks)
 	}
 	if d.Rows != nil {
 		text, _ := json.Marshal(d.Rows) // maps of strings and numbers cannot fail

@@ -99,6 +99,7 @@ type Details struct {
 	Package  string   // the package that brought the sealed file: last part of its key
 	Offset   int64    // of the sealed file in the package; only where Package is set
 	Key      string   // for whom it is sealed, see envelope.Recipients.ID
+	Blocks   string   // where the sealed file's blocks are, and their hashes, see envelope.BlockTable
 	Rows     Rows     // of the tables in a database's dump; nil where not recorded
 	Other    []string // fields of other programs, as found
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/chipster/firn/internal/backupname"
 )
 
-// maxLine bounds the memory that one line can take: 16 MiB holds the columns of
-// a file of several terabytes.
-const maxLine = 16 << 20
+// maxLine bounds the memory that one line can take: 64 MiB holds the blocks of a
+// file of five terabytes.
+const maxLine = 64 << 20
 
 // Read yields the entries of a manifest in the order of its lines. An error
 // ends it and names the line. A stream that ends without a line feed was cut
