@@ -176,7 +176,7 @@ func TestOtherSealers(t *testing.T) {
 
 // rechunk writes the encrypted packet of a message anew, in chunks of the given
 // sizes (powers of two) in turn, and the rest with a definite length.
-func rechunk(t *testing.T, s *Session, sealed []byte, bits ...int) []byte {
+func rechunk(t testing.TB, s *Session, sealed []byte, bits ...int) []byte {
 	t.Helper()
 	in := newReader(bytes.NewReader(sealed[len(s.header):]))
 	tag, b, err := readHeader(in)

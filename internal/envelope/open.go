@@ -25,7 +25,7 @@ type Reader struct {
 // Opener are tried; ErrKey when none fits. Blocks are decoded as they are
 // read: memory is at most three of them, 4 MiB each.
 func (o *Opener) NewReader(r io.Reader, encrypted bool) (*Reader, error) {
-	in := bufio.NewReaderSize(r, 64<<10)
+	in := newPosReader(r, 64<<10)
 	if !encrypted {
 		return &Reader{frame: newFrameReader(in), finish: func() error { return nil }}, nil
 	}
@@ -71,7 +71,7 @@ func (r *Reader) advance() {
 // openMessage reads a message up to the content of its literal packet. finish
 // is called when that content has been read to its end: it reads the rest and
 // verifies the modification detection code.
-func (o *Opener) openMessage(in *bufio.Reader) (content io.Reader, finish func() error, err error) {
+func (o *Opener) openMessage(in *posReader) (content io.Reader, finish func() error, err error) {
 	sealed, block, err := o.openSEIPD(in)
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +111,8 @@ func openLiteral(r *bufio.Reader, mayCompress bool) (io.Reader, error) {
 		}
 		switch {
 		case tag == tagLiteral:
-			return b, skipLiteralHeader(b)
+			_, err := skipLiteralHeader(b)
+			return b, err
 		case tag == tagCompressed && mayCompress:
 			plain, err := decompress(b)
 			if err != nil {
@@ -123,21 +124,27 @@ func openLiteral(r *bufio.Reader, mayCompress bool) (io.Reader, error) {
 				return nil, err
 			}
 		default:
-			return nil, fmt.Errorf("%w: openpgp packet of type %d inside the encrypted data", ErrUnsupported, tag)
+			return nil, unexpected(tag)
 		}
 	}
 }
 
-func skipLiteralHeader(b *body) error {
+func unexpected(tag byte) error {
+	return fmt.Errorf("%w: openpgp packet of type %d inside the encrypted data", ErrUnsupported, tag)
+}
+
+// skipLiteralHeader returns how long it was.
+func skipLiteralHeader(b *body) (int64, error) {
 	h := make([]byte, 2) // format, length of the file name
 	if _, err := io.ReadFull(b, h); err != nil {
-		return cutShort(err)
+		return 0, cutShort(err)
 	}
 	const date = 4
-	if _, err := io.CopyN(io.Discard, b, int64(h[1])+date); err != nil {
-		return cutShort(err)
+	rest := int64(h[1]) + date
+	if _, err := io.CopyN(io.Discard, b, rest); err != nil {
+		return 0, cutShort(err)
 	}
-	return nil
+	return int64(len(h)) + rest, nil
 }
 
 // decompress opens a compressed packet: RFC 4880, section 5.6.

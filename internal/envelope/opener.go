@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"errors"
@@ -54,6 +53,8 @@ func (o *Opener) remembered(id [32]byte) *cfb.Key {
 
 // seipd is an encrypted packet, read up to the end of its prefix.
 type seipd struct {
+	first  body  // as its header says
+	pos    int64 // of its content in the message
 	body   *body
 	prefix [prefixSize]byte
 }
@@ -68,10 +69,10 @@ const (
 
 // openSEIPD reads the packets that hold the session key, and the beginning of
 // the encrypted one, by which a wrong passphrase shows.
-func (o *Opener) openSEIPD(in *bufio.Reader) (*seipd, *cfb.Key, error) {
+func (o *Opener) openSEIPD(in *posReader) (*seipd, *cfb.Key, error) {
 	var esks [][]byte // each with its tag before it
 	for {
-		tag, b, err := readHeader(in)
+		tag, b, err := readHeader(in.Reader)
 		if err != nil {
 			return nil, nil, cutShort(err)
 		}
@@ -88,7 +89,7 @@ func (o *Opener) openSEIPD(in *bufio.Reader) (*seipd, *cfb.Key, error) {
 				esks = append(esks, append([]byte{tag}, content...))
 			}
 		case tagSEIPD:
-			s := &seipd{body: b}
+			s := &seipd{first: *b, pos: in.pos(), body: b}
 			var version [1]byte
 			if _, err := io.ReadFull(b, version[:]); err != nil {
 				return nil, nil, cutShort(err)

@@ -12,6 +12,9 @@ import (
 // lz4 frame of independent blocks. It is cut before each block: the first piece
 // is all that comes before the first block, the last one holds the last block
 // and all that comes behind.
+//
+// A block's hash begins pieceContext bytes before its piece: to decrypt a block
+// of the cipher takes the one before.
 type BlockTable struct {
 	BlockSize int        // plain bytes of each block but the last
 	Header    BlockHash  // of the piece before the first block
@@ -27,6 +30,13 @@ type BlockRow struct {
 // BlockHash is the first half of a SHA-256, of sealed bytes. Who could find two
 // pieces of one hash would have to choose what encryption makes random.
 type BlockHash [sha256.Size / 2]byte
+
+const pieceContext = 40
+
+const (
+	frameHeader  = 7 // bytes of an lz4 frame of Writer's before the first block
+	frameTrailer = 8 // and behind the last one
+)
 
 // String is the table's text in a list's column: base64, without padding, of
 // the block size, the header's hash, and each block's length and hash; numbers

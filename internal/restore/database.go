@@ -185,7 +185,7 @@ func (o *DatabaseOptions) restore(ctx context.Context, dump *manifest.Entry, ser
 	if err != nil {
 		return err
 	}
-	return o.To.Restore(ctx, &progressReader{verify(plain, dump), o.Progress}, postgres.RestoreOptions{
+	return o.To.Restore(ctx, &progressReader{envelope.Verify(plain, dump), o.Progress}, postgres.RestoreOptions{
 		Tools: o.Tools, Server: server, Clean: o.Clean, NoTransaction: o.NoTransaction, Logger: o.Logger,
 	})
 }

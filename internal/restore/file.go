@@ -186,7 +186,7 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 			err = errors.Join(err, dir.Remove(partial))
 		}
 	}()
-	_, err = r.copy(ctx, out, verify(plain, f.Entry))
+	_, err = r.copy(ctx, out, envelope.Verify(plain, f.Entry))
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
