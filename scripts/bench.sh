@@ -1,73 +1,82 @@
 #!/bin/bash
 # Times firn against the commands that it takes the place of, in one run, and
-# prints a table. Ratios are what counts: a shared machine's seconds are not.
-#   scripts/bench.sh FIRN [FILES [MIB]]
+# prints tables: medians of RUNS runs, by hand and firn in turn. Ratios are what
+# counts: a shared machine's seconds are not. $OUT (docs) gets throughput.svg
+# and what it is drawn from, throughput.tsv. About 40 GB of disk in $TMPDIR.
+#   [SMALL=2000] [LARGE_MIB=1024] [RANDOM_MIB=10240] [OUT=docs] scripts/bench.sh FIRN [RUNS]
 set -euo pipefail
-firn=${1:-firn} files=${2:-2000} mib=${3:-512}
+export LC_ALL=C
+fail() { echo "$*" >&2; exit 1; }
+firn=${1:-firn} runs=${2:-5}
+small=${SMALL:-2000} large=${LARGE_MIB:-1024} random=${RANDOM_MIB:-10240}
+scripts=$(realpath "$(dirname "$0")")
+out=$(realpath -m "${OUT:-$scripts/../docs}")
+case $firn in */*) firn=$(realpath "$firn") ;; esac
+for tool in gpg lz4 shasum tar fusermount3 gnuplot go "$firn"; do
+	command -v "$tool" >/dev/null || fail "$tool is missing: run make bench"
+done
+for n in "$runs" "$small" "$large" "$random"; do
+	case $n in '' | 0* | *[!0-9]*) fail "RUNS, SMALL, LARGE_MIB and RANDOM_MIB must be whole numbers from 1, not \"$n\"" ;; esac
+done
+[ "$small" -ge 4 ] || fail "SMALL must be at least 4: a run by hand takes a quarter"
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/firn-bench.XXXXXX")
 mount=
 clean() {
-	[ -z "$mount" ] || { kill "$mount" && wait "$mount"; } 2>/dev/null || true
-	gpgconf --homedir "$work/g" --kill all 2>/dev/null || true
-	rm -rf "$work"
-}
-trap clean EXIT
+	local i
+	if [ -n "$mount" ]; then
+		kill "$mount"
+		for ((i = 0; i < 30; i++)); do
+			kill -0 "$mount" || break
+			sleep 0.1
+		done
+		kill -9 "$mount" # whoever is still reading does not keep it
+		wait "$mount"
+		fusermount3 -uz "$work/mnt"
+	fi
+	gpgconf --homedir "$work/g" --kill all
+	cd / && rm -rf --one-file-system "$work"
+} 2>/dev/null
+trap 'set +e; clean' EXIT
+trap 'exit 1' INT TERM
+needed=$((3 * random + 6 * large + 100))
+[ "$(df -m --output=avail "$work" | tail -n 1)" -ge $needed ] || fail "$work lacks $needed MiB of space: set TMPDIR to another disk, or a smaller RANDOM_MIB"
+(cd "$scripts/../e2e" && go build -buildvcs=false -o "$work/bench" ./bench)
+bench=$work/bench
 cd "$work"
 export XDG_CACHE_HOME=$work/cache GNUPGHOME=$work/g
 mkdir -m 700 g
-mkdir -p small large archive versions bucket
-echo "making $files files of 10 kB and one of $mib MiB" >&2
-for ((i = 0; i < files; i++)); do head -c 10000 /dev/urandom >small/$(printf '%06x' $i); done
-head -c $((mib << 20)) /dev/urandom >large/file
+mkdir -p plain mnt times "$out"
+say() { echo "$(date +%T) $*" >&2; }
+# shellcheck source-path=SCRIPTDIR
+. "$scripts/bench-steps.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$scripts/bench-table.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$scripts/bench-rows.sh"
+
+say "making a key of RSA 4096, $small files of 10 kB and one of $large MiB"
 "$firn" key generate --name bench --email bench@localhost >/dev/null
 gpg --batch --quiet --import firn.public.asc
 base64 -d firn.private.base64 | gpg --batch --quiet --import
-cat small/* large/file >/dev/null
+"$bench" files plain/small "$small" 10000
+"$bench" files plain/large 1 $((large << 20))
 
-now() { date +%s.%N; }
-timed() { # timed VARIABLE COMMAND…: seconds, to three decimals
-	local name=$1 start
-	shift
-	start=$(now)
-	"$@"
-	printf -v "$name" '%.3f' "$(echo "$(now) - $start" | bc)"
-}
-# The original's four processes a file.
-original_seal() {
-	local f
-	for f in "$1"/*; do
-		shasum -a 512 "$f" >/dev/null
-		lz4 -q -c "$f" | gpg --batch --quiet --compress-algo none --trust-model always -r bench@localhost --encrypt >sealed.lz4.gpg
-		shasum -a 512 sealed.lz4.gpg >/dev/null
-		tar --append -f "$1.tar" sealed.lz4.gpg
-	done
-}
-firn_seal() { "$firn" -q upload files "$1" --name "$1" --store "file://$work/bucket" --recipient firn.public.asc >/dev/null; }
-original_open() {
-	local f
-	for f in "$@"; do gpg --batch --quiet --decrypt "$f" | lz4 -d -c >/dev/null; done
-}
-firn_open() { "$firn" -q restore archive "$1/latest" --to "restored-$1" --key firn.private.base64 >/dev/null; }
-firn_mount() { cat "versions/$1/latest/file" >/dev/null; }
-
-row() { printf '| %s | %s s | %s s | %s × |\n' "$1" "$2" "$3" "$(echo "scale=1; $2 / $3" | bc)"; }
-echo '| | by hand | firn | ratio |'
-echo '|---|---|---|---|'
-timed a original_seal small
-timed b firn_seal small
-row "seal $files files of 10 kB" "$a" "$b"
-timed a original_seal large
-timed b firn_seal large
-row "seal one file of $mib MiB" "$a" "$b"
-"$firn" -q archive archive --store "file://$work/bucket" >/dev/null
-timed a original_open archive/small_*/*.gpg
-timed b firn_open small
-row "open $files small files that firn sealed (restore)" "$a" "$b"
-timed a original_open archive/large_*/*.gpg
-timed b firn_open large
-row "open the large one (restore)" "$a" "$b"
-"$firn" -q mount archive versions --key firn.private.base64 >/dev/null &
-mount=$!
-until [ -e versions/large/latest ]; do sleep 0.1; done
-timed b firn_mount large
-row "open the large one (cat in the mount)" "$a" "$b"
+seal_small
+seal_large
+open_small
+open_large
+print_ratios >ratios.md
+rm -rf plain firn gpg
+read_random
+print_reading >reading.md
+by_size
+gnuplot -c "$scripts/bench-plot.gp" throughput.tsv throughput.svg
+mv throughput.tsv throughput.svg "$out/"
+print_machine
+cat ratios.md
+echo
+cat reading.md
+echo
+print_notes
+say "done; the plot is $out/throughput.svg"

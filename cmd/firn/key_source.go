@@ -59,6 +59,7 @@ func (s keySource) load() (openpgp.EntityList, [][]byte, error) {
 		return nil, passphrases, err
 	}
 	list, err := keys.ParsePrivate(data, ask)
+	clear(data)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", from, err)
 	}

@@ -13,19 +13,21 @@ import (
 // mdcReader decrypts the inside of a SEIPD packet. Its io.EOF says that the
 // modification detection code was right.
 type mdcReader struct {
-	r     io.Reader
-	cfb   *cfb.Decrypter
-	mdc   hash.Hash
-	buf   []byte // decrypted; the last mdcSize bytes may be the code
-	start int
-	err   error
+	r    io.Reader
+	cfb  *cfb.Decrypter
+	mdc  hash.Hash
+	tail []byte // decrypted; if nothing follows, it is the code
+	err  error
 }
 
-const mdcSize = 2 + sha1.Size
+const (
+	mdcSize   = 2 + sha1.Size
+	pieceSize = 256 << 10 // of decrypted bytes
+)
 
 // newMDCReader takes the packet behind its prefix, which openSEIPD has read.
 func newMDCReader(sealed *seipd, key *cfb.Key) (*mdcReader, error) {
-	m := &mdcReader{r: sealed.body, cfb: key.NewDecrypter([cfb.BlockSize]byte{}), mdc: sha1.New(), buf: make([]byte, 0, 64<<10)}
+	m := &mdcReader{r: sealed.body, cfb: key.NewDecrypter([cfb.BlockSize]byte{}), mdc: sha1.New(), tail: make([]byte, 0, mdcSize)}
 	var prefix [prefixSize]byte
 	m.cfb.Decrypt(prefix[:], sealed.prefix[:])
 	if prefix[14] != prefix[16] || prefix[15] != prefix[17] {
@@ -35,43 +37,41 @@ func newMDCReader(sealed *seipd, key *cfb.Key) (*mdcReader, error) {
 	return m, nil
 }
 
-func (m *mdcReader) Read(p []byte) (int, error) {
-	for len(m.buf)-m.start <= mdcSize {
-		if m.err != nil {
-			return 0, m.err
-		}
-		m.fill()
+// next is a source.
+func (m *mdcReader) next(spare []byte) ([]byte, error) {
+	if m.err != nil {
+		return nil, m.err
 	}
-	n := copy(p, m.buf[m.start:len(m.buf)-mdcSize])
-	m.mdc.Write(p[:n])
-	m.start += n
-	return n, nil
+	buf := spare[:cap(spare)]
+	if len(buf) == 0 {
+		buf = make([]byte, pieceSize)
+	}
+	n := copy(buf, m.tail)
+	for n < len(buf) && m.err == nil {
+		var read int
+		read, m.err = m.r.Read(buf[n:])
+		m.cfb.Decrypt(buf[n:n+read], buf[n:n+read])
+		n += read
+	}
+	content := buf[:max(0, n-mdcSize)]
+	m.tail = append(m.tail[:0], buf[len(content):n]...)
+	m.mdc.Write(content)
+	if m.err == io.EOF {
+		m.err = m.verify()
+	}
+	if len(content) == 0 {
+		return nil, m.err
+	}
+	return content, nil
 }
 
-func (m *mdcReader) fill() {
-	rest := copy(m.buf[:cap(m.buf)], m.buf[m.start:])
-	m.start = 0
-	n, err := m.r.Read(m.buf[rest:cap(m.buf)])
-	m.buf = m.buf[:rest+n]
-	m.cfb.Decrypt(m.buf[rest:], m.buf[rest:])
-	if err == io.EOF {
-		err = m.verify()
-	}
-	if err != nil {
-		m.err = err
-	}
-}
-
-// verify compares the code once all that is before it has been handed out.
+// verify compares the code once all that is before it has been hashed.
 func (m *mdcReader) verify() error {
-	if len(m.buf) > mdcSize {
-		return nil // Read hands out the rest and comes again
-	}
-	if len(m.buf) < mdcSize {
+	if len(m.tail) < mdcSize {
 		return damaged("openpgp: the encrypted data has no modification detection code")
 	}
-	m.mdc.Write(m.buf[:2])
-	if m.buf[0] != 0xc0|tagMDC || m.buf[1] != sha1.Size || subtle.ConstantTimeCompare(m.mdc.Sum(nil), m.buf[2:]) == 0 {
+	m.mdc.Write(m.tail[:2])
+	if m.tail[0] != 0xc0|tagMDC || m.tail[1] != sha1.Size || subtle.ConstantTimeCompare(m.mdc.Sum(nil), m.tail[2:]) == 0 {
 		return damaged("openpgp: the modification detection code is wrong")
 	}
 	return io.EOF

@@ -5,105 +5,159 @@ import (
 	"compress/bzip2"
 	"compress/flate"
 	"compress/zlib"
+	"crypto/sha512"
 	"fmt"
+	"hash"
 	"io"
+	"slices"
+
+	"github.com/chipster/firn/internal/manifest"
 )
 
 // Reader reads the plain bytes of a sealed file from its beginning. It is not
 // safe for concurrent use.
 type Reader struct {
-	frame  *frameReader
-	finish func() error // verifies what follows the frame
-	ready  []byte       // decoded and cleared to be handed out
-	next   []byte       // decoded; handed out once another block or the end is known to be good
-	spare  []byte
-	err    error
+	*ahead
+	below []*ahead // the sources before
 }
 
-// NewReader opens a sealed file. encrypted says which form it must have: a
-// file that should be encrypted is not read when it is not. The keys of the
-// Opener are tried; ErrKey when none fits. Blocks are decoded as they are
-// read: memory is at most three of them, 4 MiB each.
-func (o *Opener) NewReader(r io.Reader, encrypted bool) (*Reader, error) {
-	in := newPosReader(r, 64<<10)
-	if !encrypted {
-		return &Reader{frame: newFrameReader(in), finish: func() error { return nil }}, nil
-	}
-	content, finish, err := o.openMessage(in)
+// Open opens the sealed file of an entry. io.EOF says that the file is whole and
+// unchanged: all that the envelope can verify, its size, and the SHA-512 of the
+// list. It never gives more than the list says. The keys of the Opener are
+// tried; ErrKey when none fits.
+//
+// Decrypting, decoding and hashing run side by side from the second block on.
+// Memory is some six blocks, of at most 4 MiB each.
+func (o *Opener) Open(sealed io.Reader, e *manifest.Entry) (*Reader, error) {
+	r, err := o.NewReader(sealed, IsEncrypted(e.SealedPath))
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{frame: newFrameReader(content), finish: finish}, nil
+	v := &verifier{blocks: r.ahead, want: e, sum: sha512.New()}
+	r.below = append(r.below, r.ahead)
+	r.ahead = newAhead(v.next, 2)
+	return r, nil
 }
 
-// Read returns plain bytes. io.EOF says that the file is whole and unchanged.
-func (r *Reader) Read(p []byte) (n int, err error) {
-	for len(r.ready) == 0 {
-		if r.err != nil {
-			return 0, r.err
+// NewReader opens a sealed file of which no list tells. encrypted says which form
+// it must have: a file that should be encrypted is not read when it is not.
+func (o *Opener) NewReader(sealed io.Reader, encrypted bool) (*Reader, error) {
+	in := newPosReader(sealed, 128<<10)
+	r := &Reader{}
+	d := &decoder{finish: func() error { return nil }}
+	if encrypted {
+		content, decrypted, err := o.openMessage(in)
+		if err != nil {
+			return nil, err
 		}
-		r.advance()
+		r.below = append(r.below, decrypted)
+		d.frame = newFrameReader(content)
+		d.finish = func() error { return endOf(decrypted, in) }
+	} else {
+		d.frame = newFrameReader(in)
 	}
-	n = copy(p, r.ready)
-	r.ready = r.ready[n:]
-	return n, nil
+	r.ahead = newAhead(d.next, 2)
+	return r, nil
 }
 
-// advance clears the block before the one that it decodes. With the end
-// verified, the last block is cleared; with an error it never is.
-func (r *Reader) advance() {
-	block, err := r.frame.next(r.spare)
-	if err == io.EOF {
-		if ferr := r.finish(); ferr != nil {
-			err = ferr
-		}
+// Close stops what goes on in the background. It must be called, and may be
+// called before the end. It does not close the reader below.
+func (r *Reader) Close() {
+	r.close()
+	for _, a := range slices.Backward(r.below) {
+		a.close()
 	}
+}
+
+// decoder is the source that makes blocks of frames.
+type decoder struct {
+	frame  *frameReader
+	finish func() error // verifies what follows the frames
+	held   []byte       // decoded; given once another block or the end is known to be good
+	begun  bool
+	err    error
+}
+
+// next gives the block before the one that it decodes. With the end verified, it
+// gives the last block; with an error it never does.
+func (d *decoder) next(spare []byte) ([]byte, error) {
+	for d.err == nil {
+		block, err := d.frame.next(spare)
+		if err == io.EOF {
+			if ferr := d.finish(); ferr != nil {
+				err = ferr
+			}
+		}
+		cleared, had := d.held, d.begun
+		d.held, d.begun, d.err = block, err == nil, err
+		if had && (err == nil || err == io.EOF) {
+			return cleared, nil
+		}
+		spare = nil
+	}
+	return nil, d.err
+}
+
+// verifier is the source that compares the content with the list.
+type verifier struct {
+	blocks *ahead
+	want   *manifest.Entry
+	sum    hash.Hash
+	n      int64 // bytes so far
+}
+
+func (v *verifier) next(spare []byte) ([]byte, error) {
+	block, err := v.blocks.next(spare)
+	v.sum.Write(block)
+	v.n += int64(len(block))
 	switch {
-	case err == nil:
-		r.ready, r.next, r.spare = r.next, block, r.ready[:0]
-	case err == io.EOF:
-		r.ready, r.next, r.err = r.next, nil, io.EOF
-	default:
-		r.next, r.err = nil, err
+	case v.n > v.want.Size:
+		return nil, damaged("more than the %d bytes of the list", v.want.Size)
+	case err == io.EOF && v.n < v.want.Size:
+		return nil, damaged("%d bytes where the list says %d", v.n, v.want.Size)
+	case err == io.EOF && manifest.Hash(v.sum.Sum(nil)) != v.want.SHA512:
+		return nil, damaged("the SHA-512 is not the one of the list")
 	}
+	return block, err
 }
 
-// openMessage reads a message up to the content of its literal packet. finish
-// is called when that content has been read to its end: it reads the rest and
-// verifies the modification detection code.
-func (o *Opener) openMessage(in *posReader) (content io.Reader, finish func() error, err error) {
-	sealed, block, err := o.openSEIPD(in)
+// openMessage reads a message up to the content of its literal packet. decrypted
+// is what that packet is in.
+func (o *Opener) openMessage(in *posReader) (content io.Reader, decrypted *ahead, err error) {
+	sealed, key, err := o.openSEIPD(in)
 	if err != nil {
 		return nil, nil, err
 	}
-	inner, err := newMDCReader(sealed, block)
+	inner, err := newMDCReader(sealed, key)
 	if err != nil {
 		return nil, nil, err
 	}
-	decrypted := bufio.NewReaderSize(inner, 64<<10)
+	decrypted = newAhead(inner.next, 4)
 	content, err = openLiteral(decrypted, true)
 	if err != nil {
-		return nil, nil, err
+		decrypted.close()
 	}
-	return content, func() error {
-		// What follows the literal packet (padding, say) is of no interest,
-		// but the code at the end of all is.
-		if _, err := io.Copy(io.Discard, decrypted); err != nil {
-			return err
+	return content, decrypted, err
+}
+
+// endOf reads what follows the literal packet: that (padding, say) is of no
+// interest, but the code at the end of all is.
+func endOf(decrypted *ahead, in *posReader) error {
+	if _, err := io.Copy(io.Discard, decrypted); err != nil {
+		return err
+	}
+	if _, err := in.ReadByte(); err != io.EOF {
+		if err == nil {
+			err = damaged("openpgp: bytes behind the message")
 		}
-		if _, err := in.ReadByte(); err != io.EOF {
-			if err == nil {
-				err = damaged("openpgp: bytes behind the message")
-			}
-			return err
-		}
-		return nil
-	}, nil
+		return err
+	}
+	return nil
 }
 
 // openLiteral finds the literal packet, inside a compressed one where gpg was
 // not told otherwise.
-func openLiteral(r *bufio.Reader, mayCompress bool) (io.Reader, error) {
+func openLiteral(r byteReader, mayCompress bool) (io.Reader, error) {
 	for {
 		tag, b, err := readHeader(r)
 		if err != nil {

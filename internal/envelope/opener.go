@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"github.com/chipster/firn/internal/cfb"
+	"github.com/chipster/firn/internal/keys"
 )
 
 // Opener opens sealed files with private keys and passphrases. It remembers
@@ -40,8 +43,11 @@ func (o *Opener) remember(id [32]byte, key *cfb.Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sessions == nil || len(o.sessions) >= maxSessions {
+		// Those that go may still be in use. They are wiped when nothing
+		// refers to them any more.
 		o.sessions = make(map[[32]byte]*cfb.Key)
 	}
+	runtime.SetFinalizer(key, (*cfb.Key).Wipe)
 	o.sessions[id] = key
 }
 
@@ -49,6 +55,34 @@ func (o *Opener) remembered(id [32]byte) *cfb.Key {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sessions[id]
+}
+
+// Prepare remembers the session key of a sealed file, which takes a public-key
+// operation where it is not known yet, and little otherwise. The errors are
+// NewReader's.
+func (o *Opener) Prepare(sealed io.ReaderAt, encrypted bool) error {
+	if !encrypted {
+		return nil
+	}
+	_, _, err := o.openSEIPD(newPosReader(io.NewSectionReader(sealed, 0, math.MaxInt64), headSize))
+	return err
+}
+
+// Wipe overwrites the private keys, the passphrases and the session keys, as far
+// as the program can reach them: copies that the standard library made for its
+// own use stay in memory. Nothing may use the Opener any more, nor what it
+// opened.
+func (o *Opener) Wipe() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, key := range o.sessions {
+		key.Wipe()
+	}
+	for _, passphrase := range o.passphrases {
+		clear(passphrase)
+	}
+	keys.Wipe(o.keys)
+	o.sessions, o.passphrases, o.keys = nil, nil, nil
 }
 
 // seipd is an encrypted packet, read up to the end of its prefix.
@@ -162,6 +196,7 @@ func (o *Opener) unlock(esk []byte) (found []*cfb.Key, who string, err error) {
 				continue
 			}
 			session, err := newAES(p.CipherFunc, p.Key)
+			clear(p.Key)
 			if err != nil {
 				return nil, who, err
 			}
@@ -180,6 +215,7 @@ func (o *Opener) unlock(esk []byte) (found []*cfb.Key, who string, err error) {
 			if session, err := newAES(cipherFunc, key); err == nil {
 				found = append(found, session)
 			}
+			clear(key)
 		}
 		return found, "a passphrase", nil
 	}

@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"bufio"
 	"encoding/binary"
 	"io"
 )
@@ -23,14 +22,14 @@ const (
 // body is the content of a packet, its lengths taken out. Read returns io.EOF
 // at the packet's end, and ErrDamaged where the input ends before it.
 type body struct {
-	r       *bufio.Reader
+	r       byteReader
 	left    int64 // of the current chunk
 	partial bool  // more chunks follow
 	open    bool  // an old packet without a length: all the rest
 }
 
 // readHeader reads the header of a packet. io.EOF says that there is none.
-func readHeader(r *bufio.Reader) (tag byte, b *body, err error) {
+func readHeader(r byteReader) (tag byte, b *body, err error) {
 	first, err := r.ReadByte()
 	if err != nil {
 		return 0, nil, err

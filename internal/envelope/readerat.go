@@ -241,20 +241,20 @@ func (r *ReaderAt) ReadBlock(ctx context.Context, start int64) ([]byte, error) {
 
 // readSmall reads all of a small file.
 func (r *ReaderAt) readSmall() ([]byte, error) {
-	plain, err := r.opener.NewReader(io.NewSectionReader(r.sealed, 0, r.entry.SealedSize+1), IsEncrypted(r.entry.SealedPath))
+	plain, err := r.opener.Open(io.NewSectionReader(r.sealed, 0, r.entry.SealedSize+1), r.entry)
 	if err != nil {
 		return nil, err
 	}
-	v := Verify(plain, r.entry)
+	defer plain.Close()
 	p := make([]byte, r.entry.Size)
-	if _, err := io.ReadFull(v, p); err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	if _, err := io.ReadFull(plain, p); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return nil, cutShort(err) // which Open's reader would have told
+	} else if err != nil {
 		return nil, err
 	}
 	// Its end tells that all was right, or what was not.
-	if _, err := io.Copy(io.Discard, v); err != nil {
-		return nil, err
-	}
-	return p, nil
+	_, err = io.Copy(io.Discard, plain)
+	return p, err
 }
 
 // decode decodes block i, of size plain bytes.

@@ -15,7 +15,7 @@ import (
 type streamer struct {
 	r     *ReaderAt
 	turn  chan struct{} // held by who uses what follows
-	plain io.Reader     // nil: at the beginning
+	plain *Reader       // nil: at the beginning
 	next  int64         // where plain is
 	last  map[int64][]byte
 	bad   int64 // where the file cannot be decoded, and why
@@ -84,12 +84,11 @@ func (s *streamer) read(ctx context.Context, start int64) ([]byte, error) {
 
 func (s *streamer) begin() error {
 	s.drop()
-	e := s.r.entry
-	plain, err := s.r.opener.NewReader(io.NewSectionReader(s.r.sealed, 0, math.MaxInt64), IsEncrypted(e.SealedPath))
+	plain, err := s.r.opener.Open(io.NewSectionReader(s.r.sealed, 0, math.MaxInt64), s.r.entry)
 	if err != nil {
 		return err
 	}
-	s.plain, s.last = Verify(plain, e), map[int64][]byte{}
+	s.plain, s.last = plain, map[int64][]byte{}
 	return nil
 }
 
@@ -109,6 +108,9 @@ func (s *streamer) decode() ([]byte, error) {
 }
 
 func (s *streamer) drop() {
+	if s.plain != nil {
+		s.plain.Close()
+	}
 	s.plain, s.next, s.last = nil, 0, nil
 }
 

@@ -181,11 +181,12 @@ func (o *DatabaseOptions) restore(ctx context.Context, dump *manifest.Entry, ser
 		return err
 	}
 	defer sealed.Close()
-	plain, err := o.Opener.NewReader(sealed, envelope.IsEncrypted(dump.SealedPath))
+	plain, err := o.Opener.Open(sealed, dump)
 	if err != nil {
 		return err
 	}
-	return o.To.Restore(ctx, &progressReader{envelope.Verify(plain, dump), o.Progress}, postgres.RestoreOptions{
+	defer plain.Close()
+	return o.To.Restore(ctx, &progressReader{plain, o.Progress}, postgres.RestoreOptions{
 		Tools: o.Tools, Server: server, Clean: o.Clean, NoTransaction: o.NoTransaction, Logger: o.Logger,
 	})
 }

@@ -169,10 +169,11 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 	if err := dir.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	plain, err := r.Opener.NewReader(sealed, envelope.IsEncrypted(f.SealedPath))
+	plain, err := r.Opener.Open(sealed, f.Entry)
 	if err != nil {
 		return err
 	}
+	defer plain.Close()
 	mode := os.FileMode(0o666)
 	if f.HasMode {
 		mode = 0o600
@@ -186,7 +187,7 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 			err = errors.Join(err, dir.Remove(partial))
 		}
 	}()
-	_, err = r.copy(ctx, out, envelope.Verify(plain, f.Entry))
+	_, err = r.copy(ctx, out, plain)
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
