@@ -75,6 +75,7 @@ func runRestoreDatabase(c *cli.Context) error {
 	if o.Opener, err = openerOf(c); err != nil {
 		return err
 	}
+	defer o.Opener.Wipe()
 	if o.Catalog, o.Version, err = openVersion(c, args[0], args[1]); err != nil {
 		return err
 	}

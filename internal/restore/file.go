@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
 )
 
