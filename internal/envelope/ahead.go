@@ -14,7 +14,7 @@ type source func(spare []byte) ([]byte, error)
 // makes on demand: a small file needs no goroutine. It is not safe for
 // concurrent use.
 type ahead struct {
-	source  source
+	source source
 	inline int // pieces that are still made on demand
 
 	pieces chan piece    // from the goroutine; nil while there is none

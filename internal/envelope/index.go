@@ -23,12 +23,12 @@ func (r *ReaderAt) index(ctx context.Context) error {
 		r.kept = nil
 	}
 	blocks, err := r.hop(ctx)
-	if errors.Is(err, errChunks) && r.layout.key != nil {
-		// What the layout was guessed from was no length, but looked like one.
-		if err := r.openLayout(how{walk: true}); err != nil {
-			return err
+	if errors.Is(err, ErrDamaged) && r.layout.key != nil {
+		// It may be that what the layout was guessed from was no length, and
+		// looked like one.
+		if err = r.openLayout(how{walk: true}); err == nil {
+			blocks, err = r.hop(ctx)
 		}
-		blocks, err = r.hop(ctx)
 	}
 	if err != nil {
 		return err
@@ -63,6 +63,9 @@ func (r *ReaderAt) hop(ctx context.Context) (blocks []block, err error) {
 				return nil, err
 			}
 			plain = last.plain + size
+			if size == 0 {
+				blocks = blocks[:len(blocks)-1]
+			}
 		}
 	}
 	if plain != r.entry.Size {
@@ -104,12 +107,16 @@ func (r *ReaderAt) hopFrame(ctx context.Context, f *frameReader, x int64, blocks
 		if check {
 			k.length += 4
 		}
-		blocks = append(blocks, k)
 		x += k.length
-		plain += int64(f.maxBlock)
-		if length&uncompressed != 0 {
-			plain += n - int64(f.maxBlock)
+		switch {
+		case length&uncompressed == 0:
+			plain += int64(f.maxBlock)
+		case n == 0:
+			continue // nobody reads it
+		default:
+			plain += n
 		}
+		blocks = append(blocks, k)
 	}
 }
 

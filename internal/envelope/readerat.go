@@ -37,6 +37,7 @@ type ReaderAt struct {
 	blocks []block // nil where they were not looked for yet
 	kept   []byte  // an index that was found before
 	found  []byte  // one that is new
+	damage error   // why they cannot be found
 	stream *streamer
 	reason string // why there is a stream
 	whole  *whole // checks who reads all, where there is no table
@@ -65,11 +66,16 @@ const headSize = 4 << 10
 // meanwhile, and reads its beginning. kept is what Index returned for it at
 // another time, or nil. The errors are NewReader's.
 func (o *Opener) NewReaderAt(sealed io.ReaderAt, e *manifest.Entry, kept []byte) (*ReaderAt, error) {
+	return o.newReaderAt(sealed, e, kept, smallFile)
+}
+
+// newReaderAt lets tests have small files of many blocks.
+func (o *Opener) newReaderAt(sealed io.ReaderAt, e *manifest.Entry, kept []byte, small int64) (*ReaderAt, error) {
 	r := &ReaderAt{opener: o, entry: e, sealed: sealed, kept: kept}
 	switch {
 	case e.Blocks != "":
 		return r, r.openTable()
-	case e.Size <= smallFile:
+	case e.Size <= small:
 		r.blocks = []block{{}}
 		return r, nil
 	}
@@ -97,16 +103,21 @@ func (r *ReaderAt) open(h how) error {
 	return err
 }
 
+// openLayout finds where the frames are. With an error everything stays as it
+// was.
 func (r *ReaderAt) openLayout(h how) error {
-	r.layout = layout{sealed: r.sealed, size: r.entry.SealedSize}
-	head := make([]byte, min(headSize, r.entry.SealedSize))
-	if err := r.layout.read(head, 0); err != nil {
+	l := layout{sealed: r.sealed, size: r.entry.SealedSize}
+	head := make([]byte, min(headSize, l.size))
+	if err := l.read(head, 0); err != nil {
 		return err
 	}
-	r.layout.head = head
-	err := r.layout.locate(r.opener, IsEncrypted(r.entry.SealedPath), h)
-	if errors.Is(err, ErrDamaged) && r.layout.key != nil && h == (how{}) {
-		return r.openLayout(how{walk: true})
+	l.head = head
+	err := l.locate(r.opener, IsEncrypted(r.entry.SealedPath), h)
+	if errors.Is(err, ErrDamaged) && l.key != nil && h == (how{}) {
+		return r.openLayout(how{walk: true}) // a wrong guess, maybe
+	}
+	if err == nil {
+		r.layout = l
 	}
 	return err
 }
@@ -189,9 +200,15 @@ func (r *ReaderAt) Block(ctx context.Context, off int64) (start, length int64, e
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.blocks == nil && r.stream == nil {
+		if r.damage != nil {
+			return 0, 0, r.damage
+		}
 		if err := r.index(ctx); errors.Is(err, errStream) {
 			r.useStream(err)
 		} else if err != nil {
+			if errors.Is(err, ErrDamaged) {
+				r.damage = err
+			}
 			return 0, 0, err
 		}
 	}
@@ -241,20 +258,16 @@ func (r *ReaderAt) ReadBlock(ctx context.Context, start int64) ([]byte, error) {
 
 // readSmall reads all of a small file.
 func (r *ReaderAt) readSmall() ([]byte, error) {
-	plain, err := r.opener.Open(io.NewSectionReader(r.sealed, 0, r.entry.SealedSize+1), r.entry)
+	all, err := r.openWhole()
 	if err != nil {
 		return nil, err
 	}
-	defer plain.Close()
+	defer all.Close()
 	p := make([]byte, r.entry.Size)
-	if _, err := io.ReadFull(plain, p); err == io.EOF || err == io.ErrUnexpectedEOF {
-		return nil, cutShort(err) // which Open's reader would have told
-	} else if err != nil {
-		return nil, err
+	if _, err := io.ReadFull(all, p); err != nil && len(p) > 0 {
+		return nil, cutShort(err)
 	}
-	// Its end tells that all was right, or what was not.
-	_, err = io.Copy(io.Discard, plain)
-	return p, err
+	return p, all.verify()
 }
 
 // decode decodes block i, of size plain bytes.
@@ -266,8 +279,11 @@ func (r *ReaderAt) decode(i int, size int64) ([]byte, error) {
 	}
 	// What is stored needs no other place than the one that it is read to.
 	var raw []byte
-	stored := b.length == 4+size
-	if stored {
+	stored := 4 + size
+	if b.sum {
+		stored += 4
+	}
+	if b.length == stored {
 		raw = make([]byte, to-from)
 	} else {
 		buf := sealedBuffers.Get().(*bytes.Buffer)

@@ -2,8 +2,11 @@ package envelope
 
 import (
 	"context"
+	"crypto/sha512"
+	"hash"
 	"io"
-	"math"
+
+	"github.com/chipster/firn/internal/manifest"
 )
 
 // streamer reads the blocks of a file that can only be read from its beginning:
@@ -15,7 +18,7 @@ import (
 type streamer struct {
 	r     *ReaderAt
 	turn  chan struct{} // held by who uses what follows
-	plain *Reader       // nil: at the beginning
+	plain *wholeReader  // nil: at the beginning
 	next  int64         // where plain is
 	last  map[int64][]byte
 	bad   int64 // where the file cannot be decoded, and why
@@ -84,7 +87,7 @@ func (s *streamer) read(ctx context.Context, start int64) ([]byte, error) {
 
 func (s *streamer) begin() error {
 	s.drop()
-	plain, err := s.r.opener.Open(io.NewSectionReader(s.r.sealed, 0, math.MaxInt64), s.r.entry)
+	plain, err := s.r.openWhole()
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (s *streamer) decode() ([]byte, error) {
 	}
 	s.next += int64(len(p))
 	if s.next == s.r.entry.Size {
-		if _, err := io.Copy(io.Discard, s.plain); err != nil {
+		if err := s.plain.verify(); err != nil {
 			return nil, err
 		}
 	}
@@ -122,4 +125,31 @@ func (s *streamer) rest() {
 		s.unlock()
 	default:
 	}
+}
+
+// wholeReader reads all of a file, and its sealed bytes' SHA-512 besides.
+type wholeReader struct {
+	*Reader
+	sum  hash.Hash
+	want manifest.Hash
+}
+
+func (r *ReaderAt) openWhole() (*wholeReader, error) {
+	w := &wholeReader{sum: sha512.New(), want: r.entry.SealedSHA512}
+	// One byte more tells that there is more.
+	sealed := io.TeeReader(io.NewSectionReader(r.sealed, 0, r.entry.SealedSize+1), w.sum)
+	var err error
+	w.Reader, err = r.opener.Open(sealed, r.entry)
+	return w, err
+}
+
+// verify is called when all that the list says was read.
+func (w *wholeReader) verify() error {
+	if _, err := io.Copy(io.Discard, w.Reader); err != nil {
+		return err
+	}
+	if manifest.Hash(w.sum.Sum(nil)) != w.want {
+		return damaged("the SHA-512 of the sealed file is not the one of the list")
+	}
+	return nil
 }
