@@ -147,7 +147,7 @@ func (f *frameReader) block(dst []byte, length uint32) ([]byte, error) {
 	packed := dst[:n]
 	if !stored {
 		if cap(f.packed) < n {
-			f.packed = make([]byte, f.maxBlock)
+			f.packed = make([]byte, min(f.maxBlock, n+n/4)) // they differ a little
 		}
 		packed = f.packed[:n]
 	}

@@ -16,18 +16,19 @@ type mdcReader struct {
 	r    io.Reader
 	cfb  *cfb.Decrypter
 	mdc  hash.Hash
+	size int    // of the pieces
 	tail []byte // decrypted; if nothing follows, it is the code
 	err  error
 }
 
 const (
 	mdcSize   = 2 + sha1.Size
-	pieceSize = 256 << 10 // of decrypted bytes
+	pieceSize = 256 << 10 // of decrypted bytes, at most
 )
 
 // newMDCReader takes the packet behind its prefix, which openSEIPD has read.
-func newMDCReader(sealed *seipd, key *cfb.Key) (*mdcReader, error) {
-	m := &mdcReader{r: sealed.body, cfb: key.NewDecrypter([cfb.BlockSize]byte{}), mdc: sha1.New(), tail: make([]byte, 0, mdcSize)}
+func newMDCReader(sealed *seipd, key *cfb.Key, size int) (*mdcReader, error) {
+	m := &mdcReader{r: sealed.body, cfb: key.NewDecrypter([cfb.BlockSize]byte{}), mdc: sha1.New(), size: max(size, 4*mdcSize), tail: make([]byte, 0, mdcSize)}
 	var prefix [prefixSize]byte
 	m.cfb.Decrypt(prefix[:], sealed.prefix[:])
 	if prefix[14] != prefix[16] || prefix[15] != prefix[17] {
@@ -44,7 +45,7 @@ func (m *mdcReader) next(spare []byte) ([]byte, error) {
 	}
 	buf := spare[:cap(spare)]
 	if len(buf) == 0 {
-		buf = make([]byte, pieceSize)
+		buf = make([]byte, m.size)
 	}
 	n := copy(buf, m.tail)
 	for n < len(buf) && m.err == nil {

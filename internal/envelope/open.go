@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/chipster/firn/internal/manifest"
@@ -29,7 +30,7 @@ type Reader struct {
 // Decrypting, decoding and hashing run side by side from the second block on.
 // Memory is some six blocks, of at most 4 MiB each.
 func (o *Opener) Open(sealed io.Reader, e *manifest.Entry) (*Reader, error) {
-	r, err := o.NewReader(sealed, IsEncrypted(e.SealedPath))
+	r, err := o.newReader(sealed, IsEncrypted(e.SealedPath), e.SealedSize)
 	if err != nil {
 		return nil, err
 	}
@@ -42,11 +43,17 @@ func (o *Opener) Open(sealed io.Reader, e *manifest.Entry) (*Reader, error) {
 // NewReader opens a sealed file of which no list tells. encrypted says which form
 // it must have: a file that should be encrypted is not read when it is not.
 func (o *Opener) NewReader(sealed io.Reader, encrypted bool) (*Reader, error) {
-	in := newPosReader(sealed, 128<<10)
+	return o.newReader(sealed, encrypted, math.MaxInt64)
+}
+
+// newReader takes the sealed file's size, so that small files need little
+// memory. Nothing else depends on it.
+func (o *Opener) newReader(sealed io.Reader, encrypted bool, size int64) (*Reader, error) {
+	in := newPosReader(sealed, int(min(size, 128<<10)))
 	r := &Reader{}
 	d := &decoder{finish: func() error { return nil }}
 	if encrypted {
-		content, decrypted, err := o.openMessage(in)
+		content, decrypted, err := o.openMessage(in, int(min(size, pieceSize)))
 		if err != nil {
 			return nil, err
 		}
@@ -123,12 +130,12 @@ func (v *verifier) next(spare []byte) ([]byte, error) {
 
 // openMessage reads a message up to the content of its literal packet. decrypted
 // is what that packet is in.
-func (o *Opener) openMessage(in *posReader) (content io.Reader, decrypted *ahead, err error) {
+func (o *Opener) openMessage(in *posReader, piece int) (content io.Reader, decrypted *ahead, err error) {
 	sealed, key, err := o.openSEIPD(in)
 	if err != nil {
 		return nil, nil, err
 	}
-	inner, err := newMDCReader(sealed, key)
+	inner, err := newMDCReader(sealed, key, piece)
 	if err != nil {
 		return nil, nil, err
 	}

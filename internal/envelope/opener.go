@@ -14,6 +14,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/chipster/firn/internal/cfb"
 	"github.com/chipster/firn/internal/keys"
@@ -28,6 +29,8 @@ type Opener struct {
 
 	mu       sync.Mutex
 	sessions map[[32]byte]*cfb.Key // by the hash of the packet that holds the key
+
+	unlocking singleflight.Group
 }
 
 // NewOpener takes unlocked private keys and passphrases, of which any may fit.
@@ -156,6 +159,23 @@ func (o *Opener) sessionKey(esks [][]byte, s *seipd) (*cfb.Key, error) {
 			return key, nil
 		}
 	}
+	if len(esks) == 0 {
+		return nil, damaged("openpgp: the message has no session key")
+	}
+	// Files of one package are opened side by side: one of them pays.
+	id := sha256.Sum256(bytes.Join(esks, nil))
+	found, err, _ := o.unlocking.Do(string(id[:]), func() (any, error) { return o.unlockAny(esks, s) })
+	if err != nil {
+		return nil, err
+	}
+	if key := found.(*cfb.Key); s.fits(key) {
+		return key, nil
+	}
+	return o.unlockAny(esks, s)
+}
+
+// unlockAny finds and remembers the session key of a message.
+func (o *Opener) unlockAny(esks [][]byte, s *seipd) (*cfb.Key, error) {
 	var tried []error
 	var sealedFor []string
 	for _, esk := range esks {
@@ -174,9 +194,6 @@ func (o *Opener) sessionKey(esks [][]byte, s *seipd) (*cfb.Key, error) {
 		}
 	}
 	err := fmt.Errorf("%w: it is sealed for %s", ErrKey, strings.Join(sealedFor, ", "))
-	if len(esks) == 0 {
-		err = damaged("openpgp: the message has no session key")
-	}
 	return nil, errors.Join(append([]error{err}, tried...)...)
 }
 

@@ -165,9 +165,6 @@ func (r *run) sameContent(ctx context.Context, dir *os.Root, f file) (bool, erro
 // write decodes into a partial file, which gets its name when it proved right.
 func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader) (err error) {
 	partial := f.partial()
-	if err := dir.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	plain, err := r.Opener.Open(sealed, f.Entry)
 	if err != nil {
 		return err
@@ -178,6 +175,11 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 		mode = 0o600
 	}
 	out, err := dir.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, os.ErrExist) { // a killed run's
+		if err = dir.Remove(partial); err == nil {
+			out, err = dir.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		}
+	}
 	if err != nil {
 		return err
 	}
