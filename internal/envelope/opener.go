@@ -46,11 +46,8 @@ func (o *Opener) remember(id [32]byte, key *cfb.Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sessions == nil || len(o.sessions) >= maxSessions {
-		// Those that go may still be in use. They are wiped when nothing
-		// refers to them any more.
 		o.sessions = make(map[[32]byte]*cfb.Key)
 	}
-	runtime.SetFinalizer(key, (*cfb.Key).Wipe)
 	o.sessions[id] = key
 }
 
@@ -162,24 +159,10 @@ func (o *Opener) sessionKey(esks [][]byte, s *seipd) (*cfb.Key, error) {
 	if len(esks) == 0 {
 		return nil, damaged("openpgp: the message has no session key")
 	}
-	// Files of one package are opened side by side: one of them pays.
-	id := sha256.Sum256(bytes.Join(esks, nil))
-	found, err, _ := o.unlocking.Do(string(id[:]), func() (any, error) { return o.unlockAny(esks, s) })
-	if err != nil {
-		return nil, err
-	}
-	if key := found.(*cfb.Key); s.fits(key) {
-		return key, nil
-	}
-	return o.unlockAny(esks, s)
-}
-
-// unlockAny finds and remembers the session key of a message.
-func (o *Opener) unlockAny(esks [][]byte, s *seipd) (*cfb.Key, error) {
 	var tried []error
 	var sealedFor []string
 	for _, esk := range esks {
-		found, who, err := o.unlock(esk)
+		found, who, err := o.unlockOnce(esk)
 		if err != nil {
 			tried = append(tried, err)
 		}
@@ -195,6 +178,20 @@ func (o *Opener) unlockAny(esks [][]byte, s *seipd) (*cfb.Key, error) {
 	}
 	err := fmt.Errorf("%w: it is sealed for %s", ErrKey, strings.Join(sealedFor, ", "))
 	return nil, errors.Join(append([]error{err}, tried...)...)
+}
+
+// unlockOnce is unlock for those who open files of one package side by side: one
+// of them does the work.
+func (o *Opener) unlockOnce(esk []byte) (found []*cfb.Key, who string, err error) {
+	type result struct {
+		found []*cfb.Key
+		who   string
+	}
+	r, err, _ := o.unlocking.Do(string(esk), func() (any, error) {
+		found, who, err := o.unlock(esk)
+		return result{found, who}, err
+	})
+	return r.(result).found, r.(result).who, err
 }
 
 // unlock returns the session keys that our keys find in one packet, and for
@@ -276,7 +273,12 @@ func newAES(f packet.CipherFunction, key []byte) (*cfb.Key, error) {
 		if len(key) != f.KeySize() {
 			return nil, damaged("openpgp: a session key of %d bytes", len(key))
 		}
-		return cfb.NewKey(key)
+		session, err := cfb.NewKey(key)
+		if err == nil {
+			// Those that are not remembered any more may still be in use.
+			runtime.SetFinalizer(session, (*cfb.Key).Wipe)
+		}
+		return session, err
 	}
 	return nil, fmt.Errorf("%w: openpgp cipher %d, only AES is read", ErrUnsupported, f)
 }
