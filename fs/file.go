@@ -1,9 +1,8 @@
 package fs
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"io"
 	iofs "io/fs"
 	"sync/atomic"
 	"syscall"
@@ -13,7 +12,6 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/chipster/firn/internal/catalog"
-	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -31,7 +29,7 @@ type fileNode struct {
 	size     int64
 	modified time.Time
 	mode     iofs.FileMode
-	damaged  atomic.Bool // what the kernel cached of it may be wrong
+	cached   atomic.Pointer[proof] // of the opening that the kernel's cache may hold bytes of; nil: none yet
 }
 
 var _ = interface {
@@ -77,25 +75,36 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (gofuse.FileHandle, u
 	if err != nil {
 		return nil, 0, n.report(err, -1)
 	}
-	sealed, err := n.t.catalog.OpenSealed(ctx, n.version, &found.Entry)
+	n.t.keys.opened(n.t, n.version, &found.Entry)
+	file, err := n.t.open(ctx, n.version, &found.Entry)
 	if err != nil {
 		return nil, 0, n.report(err, -1)
 	}
-	cache := uint32(fuse.FOPEN_KEEP_CACHE)
-	if n.damaged.Load() {
-		cache = 0
+	n.t.stats.opens.Add(1)
+	return &fileHandle{node: n, file: file, window: window{shared: &n.t.ahead}}, n.cacheFlags(file), 0
+}
+
+// cacheFlags lets the kernel keep what it cached of the file before only where
+// all that it can have cached was verified, or where it is of the same opening:
+// what it answers itself is not counted to who reads the whole file.
+func (n *fileNode) cacheFlags(f *openFile) uint32 {
+	if before := n.cached.Swap(f.proof); before == nil || before == f.proof || before.isSafe() {
+		return fuse.FOPEN_KEEP_CACHE
 	}
-	return &fileHandle{node: n, reader: newPlainReader(n.t.memory, n.t.opener, sealed, &found.Entry)}, cache, 0
+	return 0
 }
 
 func (n *fileNode) report(err error, at int64) syscall.Errno {
-	return n.t.report(err, "read", n.version.Name.String(), n.path, at)
+	errno := n.t.report(err, "read", n.version.Name.String(), n.path, at)
+	n.t.stats.fail(errno)
+	return errno
 }
 
 // fileHandle is an open file.
 type fileHandle struct {
 	node   *fileNode
-	reader *plainReader
+	file   *openFile
+	window window
 	logged atomic.Bool
 }
 
@@ -104,24 +113,32 @@ var _ = interface {
 	gofuse.FileReleaser
 }((*fileHandle)(nil))
 
+// maxParts is how many blocks an answer is put together of without copying them.
+const maxParts = 64
+
 // Read is called by several goroutines at once: the kernel reads ahead.
 func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	n, err := h.reader.ReadAt(ctx, dest, off)
-	if err == nil || err == io.EOF {
-		return fuse.ReadResultData(dest[:n]), 0
-	}
-	if errors.Is(err, envelope.ErrDamaged) {
-		h.node.damaged.Store(true)
+	s := &h.node.t.stats
+	s.reads.Add(1)
+	parts, n, err := h.file.read(ctx, &h.window, off, len(dest))
+	if err == nil {
+		s.bytesRead.Add(int64(n))
+		if len(parts) > maxParts {
+			parts = [][]byte{bytes.Join(parts, nil)}
+		}
+		return fuse.ReadResultVector(parts), 0
 	}
 	// A short answer would be taken for the end of the file, so what was read
 	// before the error is not given. The kernel asks for it page by page.
 	errno := errnoOf(err)
 	if !isExpected(errno) && h.logged.CompareAndSwap(false, true) {
-		h.node.report(err, off+int64(n))
+		return nil, h.node.report(err, off+int64(n))
 	}
+	s.fail(errno)
 	return nil, errno
 }
 
 func (h *fileHandle) Release(context.Context) syscall.Errno {
-	return errnoOf(h.reader.Close())
+	h.window.close()
+	return errnoOf(h.file.release())
 }

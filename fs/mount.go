@@ -8,8 +8,12 @@
 // It promises that a file that is read to its end is what was backed up, or
 // that the read fails; that an open file stays readable when the archiver moves
 // or prunes it; and that memory is bounded by options, not by the archive.
-// Reads at one place and another of a file that was not read to its end are as
-// good as the checks so far.
+// Reads at one place and another of a file are as good as its list: with a table
+// of blocks they are verified one by one, without one when all was read.
+//
+// A file is read block by block. Blocks are cached, each is fetched once
+// however many wait for it, and those that lie ahead of who reads straight on are
+// fetched before they are asked for.
 //
 // It knows nothing of owners, which lists do not have, and of extended
 // attributes.
@@ -21,6 +25,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fs"
@@ -30,12 +35,13 @@ import (
 	"github.com/chipster/firn/internal/envelope"
 )
 
-// DefaultCacheBytes holds the decoders of fifteen large files that are read at
-// once, and some hundred blocks besides.
+// DefaultCacheBytes holds some hundred blocks. A file that can only be read from
+// its beginning takes as much as 24 of them.
 const DefaultCacheBytes = 256 << 20
 
-// minCacheBytes is one decoder of a large file and what is read ahead of it.
-const minCacheBytes = 24 << 20
+// minCacheBytes is a streamed file and a block of it, or four of the largest
+// blocks.
+const minCacheBytes = 32 << 20
 
 // Options of a mount. Archive, Catalog, Opener and Mountpoint are required.
 type Options struct {
@@ -48,7 +54,7 @@ type Options struct {
 	Version    *catalog.Version // show this version at the root; nil is all
 	// CacheBytes bounds the decoded data in memory over all open files; the
 	// garbage collector lets the process grow to twice that. 0 is
-	// DefaultCacheBytes; less than 24 MiB is 24 MiB.
+	// DefaultCacheBytes; less than 32 MiB is 32 MiB.
 	CacheBytes int64
 	// Logger hears of what programs are told as EIO or EACCES. Nil is
 	// slog.Default.
@@ -77,10 +83,12 @@ func Mount(o Options) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &tree{
-		ctx: ctx, catalog: o.Catalog, opener: o.Opener, memory: newMemory(o.CacheBytes),
+		ctx: ctx, catalog: o.Catalog, opener: o.Opener,
+		ahead: newReadAhead(runtime.GOMAXPROCS(0), o.CacheBytes), keys: newKeysAhead(),
 		versions: &versionList{ctx: ctx, catalog: o.Catalog, storage: o.Storage, log: o.Logger},
-		uid:      uint32(os.Geteuid()), gid: uint32(os.Getegid()), log: o.Logger, keys: map[string]bool{},
+		uid:      uint32(os.Geteuid()), gid: uint32(os.Getegid()), log: o.Logger,
 	}
+	t.cache = newCache(o.CacheBytes, &t.stats)
 	s := &Server{mountpoint: mountpoint, tree: t, cancel: cancel}
 	if err = t.versions.load(); err == nil {
 		s.fuse, err = gofuse.Mount(mountpoint, rootOf(t, o), fuseOptions(o))
@@ -118,7 +126,7 @@ func fuseOptions(o Options) *gofuse.Options {
 		AllowOther: o.AllowOther,
 		Options:    []string{"default_permissions"}, // the kernel checks modes
 		MaxWrite:   preferredIO,                     // bounds reads as well
-		// Reads that wait for decoders count; the default of 12 would let a few
+		// Reads that wait for blocks count; the default of 12 would let a few
 		// large files keep all others waiting.
 		MaxBackground: 32,
 		// When the kernel drops a large cache it sends a storm of notes, each

@@ -37,7 +37,9 @@ func (s *Server) Wait() {
 func (s *Server) end() {
 	s.once.Do(func() {
 		s.cancel()
+		s.tree.closeFiles()
 		s.tree.versions.wg.Wait()
+		s.tree.wg.Wait()
 	})
 }
 

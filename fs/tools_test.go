@@ -21,7 +21,7 @@ import (
 // someFiles are of all sizes around a block, with names of all kinds.
 func someFiles() map[string]string {
 	files := map[string]string{
-		"empty": "", "one": "1", "block": string(content(blockSize)), "more": string(content(blockSize + 1)),
+		"empty": "", "one": "1", "block": string(content(1 << 20)), "more": string(content(1<<20 + 1)),
 		"large": string(content(9<<20 + 17)),
 	}
 	for _, name := range []string{"-rf", "a b", "line\nfeed", "tab\t", "\xff\xfe", "日本", "\\", "*", strings.Repeat("x", 255)} {

@@ -45,6 +45,11 @@ func newest(versions []catalog.Version) (at time.Time) {
 func (n *rootNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
 	out.SetEntryTimeout(refreshInterval)
 	out.SetAttrTimeout(refreshInterval)
+	if name == statsName {
+		node := &statsNode{t: n.t}
+		node.fill(&out.Attr)
+		return n.NewInode(ctx, node, identity(syscall.S_IFREG, "", statsName)), 0
+	}
 	versions := n.t.versions.of(ctx, name)
 	if len(versions) == 0 {
 		return nil, syscall.ENOENT

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/manifest"
 )
 
 // versionTimeout is how long the kernel keeps what is in a version, which never
@@ -25,13 +26,33 @@ type tree struct {
 	ctx      context.Context // ends with the mount
 	catalog  *catalog.Catalog
 	opener   *envelope.Opener
-	memory   *memory
+	cache    *cache
+	files    openFiles
+	ahead    readAhead
+	keys     keysAhead
+	stats    stats
 	versions *versionList
 	uid, gid uint32
 	log      *slog.Logger
+	wg       sync.WaitGroup // what goes on in the background
 
-	keyMu sync.Mutex
-	keys  map[string]bool // the complaints about keys that were logged
+	saidMu sync.Mutex
+	said   map[string]bool // what was logged and is not to be again
+}
+
+// indexPatience is how long the catalog may take to keep an index, also when the
+// mount ends.
+const indexPatience = 5 * time.Second
+
+// keepIndex saves the search for the blocks of a file the next time.
+func (t *tree) keepIndex(e *manifest.Entry, index []byte) {
+	t.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), indexPatience)
+		defer cancel()
+		if err := t.catalog.KeepBlockIndex(ctx, e.SealedSHA512, index); err != nil {
+			t.log.Debug("cannot keep where the blocks of a file are", "path", e.Path, "error", err)
+		}
+	})
 }
 
 // identity makes inode numbers that stay the same from mount to mount. The
@@ -62,7 +83,8 @@ func (t *tree) attr(a *fuse.Attr, modified time.Time) {
 // or negative.
 func (t *tree) report(err error, doing, version, path string, at int64) syscall.Errno {
 	errno := errnoOf(err)
-	if isExpected(errno) || errno == syscall.EACCES && !t.isNewKey(err) {
+	// The text of an error about a key names the key.
+	if isExpected(errno) || errno == syscall.EACCES && !t.isNew(err.Error()) {
 		return errno
 	}
 	args := []any{"version", version, "path", path}
@@ -73,16 +95,17 @@ func (t *tree) report(err error, doing, version, path string, at int64) syscall.
 	return errno
 }
 
-// isNewKey tells whether a missing key was not complained about before. The
-// error's text names the key.
-func (t *tree) isNewKey(err error) bool {
-	t.keyMu.Lock()
-	defer t.keyMu.Unlock()
+// isNew tells that something was not logged before, and is worth it.
+func (t *tree) isNew(what string) bool {
+	t.saidMu.Lock()
+	defer t.saidMu.Unlock()
 	const enough = 100
-	text := err.Error()
-	if t.keys[text] || len(t.keys) >= enough {
+	if t.said[what] || len(t.said) >= enough {
 		return false
 	}
-	t.keys[text] = true
+	if t.said == nil {
+		t.said = map[string]bool{}
+	}
+	t.said[what] = true
 	return true
 }

@@ -32,9 +32,11 @@ func (b *backup) begin(ctx context.Context, storage string, now time.Time) (err 
 	if b.sealedFor, err = b.recipients.ID(); err != nil {
 		return err
 	}
-	if _, err := b.recipients.NewSession(); err != nil {
+	session, err := b.recipients.NewSession()
+	if err != nil {
 		return err // now rather than after an hour of reading
 	}
+	session.Wipe()
 	if b.name, err = backupname.New(storage, now); err != nil {
 		return err
 	}

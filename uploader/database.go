@@ -71,8 +71,8 @@ type DatabaseReport struct {
 // counted and the dump are of one moment, whoever writes meanwhile.
 //
 // A run that fails leaves no backup. Only one run of a role may be under way at
-// a time; it takes three parts of 16 MiB of memory, and more from a sealed dump
-// of 20 GB on.
+// a time; it takes three parts of 16 MiB of memory, more from a sealed dump of
+// 20 GB on, and 49 MiB for the sealing.
 func RunDatabase(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error) {
 	o.applyDefaults()
 	start := time.Now()
@@ -132,6 +132,7 @@ func (r *databaseRun) seal(ctx context.Context) (e manifest.Entry, err error) {
 	if err != nil {
 		return e, err
 	}
+	defer session.Wipe()
 	e = manifest.Entry{Path: r.name.String() + r.extension(), Backup: r.name, Details: manifest.Details{
 		Modified: r.name.Time(), Mode: 0o600, HasMode: true, Package: r.name.String() + ".tar", Key: r.sealedFor, Rows: rows,
 	}}
@@ -144,7 +145,7 @@ func (r *databaseRun) seal(ctx context.Context) (e manifest.Entry, err error) {
 	if err != nil {
 		return e, p.abort(err)
 	}
-	e.Size, e.SHA512, e.SealedSize, e.SealedSHA512 = sums.Size, sums.SHA512, sums.SealedSize, sums.SealedSHA512
+	setSums(&e, sums)
 	if e.Offset, err = p.end(r.name.Time()); err != nil {
 		return e, p.abort(err)
 	}

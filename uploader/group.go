@@ -36,6 +36,7 @@ func prefixLength(files int) int {
 // group is the files of one package.
 type group struct {
 	name  string // of the package: the last part of its key
+	small bool   // the files are
 	files []file
 }
 
@@ -47,7 +48,7 @@ func groups(files []file) []group {
 	add := func(name string, f file) {
 		g := small[name]
 		if g == nil {
-			g = &group{name: name}
+			g = &group{name: name, small: f.size < smallSize}
 			small[name] = g
 			all = append(all, g)
 		}

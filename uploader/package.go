@@ -97,6 +97,24 @@ func (p *packageWriter) begin(name string) error {
 	return err
 }
 
+// add adds a member whose data is all there, and returns its offset in the
+// package.
+func (p *packageWriter) add(name string, data []byte, modified time.Time) (offset int64, err error) {
+	header, err := tarHeader(name, int64(len(data)), modified)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := p.Write(header); err != nil {
+		return 0, err
+	}
+	offset = p.offset
+	if _, err := p.Write(data); err != nil {
+		return 0, err
+	}
+	_, err = p.Write(padding[:-len(data)&(tarBlock-1)])
+	return offset, err
+}
+
 // Write adds to the member's data.
 func (p *packageWriter) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
@@ -140,7 +158,7 @@ func (p *packageWriter) close(name string, modified time.Time) error {
 	if len(header) != p.member.header {
 		return fmt.Errorf("tar header of %q became %d bytes instead of %d", name, len(header), p.member.header)
 	}
-	if _, err := p.Write(make([]byte, -size&(tarBlock-1))); err != nil {
+	if _, err := p.Write(padding[:-size&(tarBlock-1)]); err != nil {
 		return err
 	}
 	part := p.part
@@ -191,6 +209,8 @@ func (p *packageWriter) send(number int, part []byte) error {
 }
 
 const tarBlock = 512
+
+var padding [tarBlock]byte
 
 // complete ends the package and makes the object appear.
 func (p *packageWriter) complete() error {

@@ -4,29 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
 )
-
-// attempts is how often a file that changes while it is read is tried.
-const attempts = 3
-
-// sourceError is one of the storage's, which costs a file; any other error is
-// one of the bucket's and ends the run.
-type sourceError struct{ error }
-
-func (e sourceError) Unwrap() error { return e.error }
-
-var errChanged = errors.New("changed while it was read")
 
 // seal makes the packages of the new files and returns their entries.
 func (r *run) seal(ctx context.Context, s *storage, fresh []file) ([]manifest.Entry, error) {
@@ -62,149 +48,85 @@ func (r *run) seal(ctx context.Context, s *storage, fresh []file) ([]manifest.En
 	return all, err
 }
 
-func (r *run) sealPackage(ctx context.Context, s *storage, g group) (entries []manifest.Entry, err error) {
-	session, err := r.recipients.NewSession()
-	if err != nil {
-		return nil, err
-	}
-	p := newPackageWriter(ctx, r.store, r.key(g.name), &r.parts)
-	for _, f := range g.files {
-		e, err := r.sealFile(ctx, s, session, p, f)
-		var source sourceError
-		switch {
-		case errors.As(err, &source) && errors.Is(err, fs.ErrNotExist):
-			r.leftOut.vanished(r.log, f.path)
-		case errors.As(err, &source):
-			r.leftOut.add(r.log, f.path, source.error)
-		case err != nil:
-			return nil, p.abort(err)
-		default:
-			e.Package = g.name
-			entries = append(entries, e)
+func (r *run) sealPackage(ctx context.Context, s *storage, g group) ([]manifest.Entry, error) {
+	p := &packing{run: r, storage: s, out: newPackageWriter(ctx, r.store, r.key(g.name), &r.parts)}
+	if !r.SessionKeyPerFile {
+		session, err := r.recipients.NewSession()
+		if err != nil {
+			return nil, err
 		}
-		r.Progress(1, 0)
+		defer session.Wipe()
+		p.session = session
 	}
-	if len(entries) == 0 {
-		p.abort(nil) // nothing that could be read: no package
+	if err := p.files(ctx, g); err != nil {
+		return nil, p.out.abort(err)
+	}
+	if len(p.entries) == 0 {
+		p.out.abort(nil) // nothing that could be read: no package
 		return nil, nil
 	}
-	if err := p.complete(); err != nil {
+	if err := p.out.complete(); err != nil {
 		return nil, err
 	}
-	r.log.Info("package uploaded", "package", g.name, "files", len(entries), "bytes", p.offset)
-	return entries, nil
+	r.log.Info("package uploaded", "package", g.name, "files", len(p.entries), "bytes", p.out.offset)
+	return p.entries, nil
 }
 
-// sealFile adds one file to a package, again if it changes meanwhile.
-func (r *run) sealFile(ctx context.Context, s *storage, session *envelope.Session, p *packageWriter, f file) (e manifest.Entry, err error) {
-	for n := range attempts {
-		if n > 0 {
-			select {
-			case <-ctx.Done():
-				return e, ctx.Err()
-			case <-time.After(r.retryDelay << n):
+// packing is a package in the making. Small files are sealed side by side, and
+// come into the package in any order.
+type packing struct {
+	*run
+	storage *storage
+	session *envelope.Session // nil: each file has its own
+
+	mu      sync.Mutex // for the rest
+	out     *packageWriter
+	entries []manifest.Entry
+}
+
+// files seals all files of the package.
+func (p *packing) files(ctx context.Context, g group) error {
+	sealers := 1 // a large file keeps all processors busy
+	if g.small {
+		sealers = min(p.Workers, len(g.files))
+	}
+	var taken atomic.Int64
+	work, ctx := errgroup.WithContext(ctx)
+	for range sealers {
+		work.Go(func() error {
+			s, ok := p.sealers.Get().(*sealer)
+			if !ok {
+				s = new(sealer)
 			}
-		}
-		var source sourceError
-		e, err = r.trySealFile(ctx, s, session, p, f)
-		if !errors.As(err, &source) {
-			return e, err
-		}
-		r.log.Debug("file to be tried again", "path", f.path, "error", err)
+			defer p.sealers.Put(s)
+			for i := taken.Add(1); i <= int64(len(g.files)); i = taken.Add(1) {
+				if err := p.file(ctx, s, g.files[i-1], g.name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	return e, err
+	return work.Wait()
 }
 
-func (r *run) trySealFile(ctx context.Context, s *storage, session *envelope.Session, p *packageWriter, f file) (manifest.Entry, error) {
-	none := manifest.Entry{}
-	in, err := s.open(f.path)
-	if err != nil {
-		return none, sourceError{err}
-	}
-	defer in.Close()
-	before, err := statFile(f.path, in)
-	if err != nil {
-		return none, sourceError{err}
-	}
-	e := manifest.Entry{
-		Path: f.path, SealedPath: manifest.SealedPath(f.path, r.recipients.Suffix()), Backup: r.name,
-		Details: manifest.Details{Modified: before.modified, Mode: before.mode, HasMode: true, Key: r.sealedFor},
-	}
-	if err := p.begin(e.SealedPath); err != nil {
-		return none, err
-	}
-	sums, err := r.pipe(ctx, session, p, in, before.size)
-	if err == nil {
-		err = sameFile(in, before, sums.Size)
-	}
+// file adds one file, or leaves it out.
+func (p *packing) file(ctx context.Context, s *sealer, f file, name string) error {
+	e, err := p.patiently(ctx, s, f)
 	var source sourceError
-	if errors.As(err, &source) {
-		if err := p.giveUp(); err != nil {
-			return none, err
-		}
-		return none, err
+	switch {
+	case errors.As(err, &source) && errors.Is(err, fs.ErrNotExist):
+		p.leftOut.vanished(p.log, f.path)
+	case errors.As(err, &source):
+		p.leftOut.add(p.log, f.path, source.error)
+	case err != nil:
+		return err
+	default:
+		e.Package = name
+		p.mu.Lock()
+		p.entries = append(p.entries, e)
+		p.mu.Unlock()
 	}
-	if err != nil {
-		return none, err
-	}
-	e.Size, e.SHA512, e.SealedSize, e.SealedSHA512 = sums.Size, sums.SHA512, sums.SealedSize, sums.SealedSHA512
-	e.Offset, err = p.end(before.modified)
-	return e, err
-}
-
-// pipe reads a file through the envelope into the package.
-func (r *run) pipe(ctx context.Context, session *envelope.Session, p *packageWriter, in *os.File, size int64) (envelope.Sums, error) {
-	sealer, err := session.NewWriter(p, size)
-	if err != nil {
-		return envelope.Sums{}, err
-	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{sealer}, &source{ctx: ctx, in: in, left: size, progress: r.Progress}, make([]byte, 256<<10))
-	sums, closeErr := sealer.Close()
-	return sums, errors.Join(err, closeErr)
-}
-
-// source marks the errors of the storage, and stops when ctx ends.
-type source struct {
-	ctx      context.Context
-	in       *os.File
-	left     int64 // of the file as it was when it was opened
-	progress func(int, int64)
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := s.in.Read(p)
-	s.progress(0, int64(n))
-	if s.left -= int64(n); s.left < 0 {
-		return 0, sourceError{errChanged} // it grows, maybe faster than it is read
-	}
-	if err != nil && err != io.EOF {
-		err = sourceError{err}
-	}
-	return n, err
-}
-
-func statFile(path string, in *os.File) (file, error) {
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(in.Fd()), &stat); err != nil {
-		return file{}, &fs.PathError{Op: "stat", Path: path, Err: err}
-	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		return file{}, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is no regular file any more")}
-	}
-	return fileOf(path, &stat), nil
-}
-
-// sameFile tells that a file was not written to while it was read.
-func sameFile(in *os.File, before file, read int64) error {
-	after, err := statFile(before.path, in)
-	if err != nil {
-		return sourceError{err}
-	}
-	if read != before.size || after.size != before.size || !after.modified.Equal(before.modified) {
-		return sourceError{errChanged}
-	}
+	p.Progress(1, 0)
 	return nil
 }

@@ -37,40 +37,48 @@ const step = 4000
 // open opens a file or folder for reading, following links. It does not wait
 // for a writer at the other end, should a file have become a named pipe.
 func (s *storage) open(path string) (*os.File, error) {
-	dir := int(s.root.Fd())
-	rest := path
+	fd, err := s.openFD(path)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openFD is open, for who closes the descriptor himself.
+func (s *storage) openFD(path string) (int, error) {
+	root := int(s.root.Fd())
+	dir, rest := root, path
 	for len(rest) > step {
 		cut := strings.LastIndexByte(rest[:step], '/')
 		if cut < 0 {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: unix.ENAMETOOLONG}
+			return -1, &fs.PathError{Op: "open", Path: path, Err: unix.ENAMETOOLONG}
 		}
 		next, err := openat(dir, rest[:cut], unix.O_PATH|unix.O_DIRECTORY)
-		if dir != int(s.root.Fd()) {
+		if dir != root {
 			unix.Close(dir)
 		}
 		if err != nil {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+			return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 		}
 		dir, rest = next, rest[cut+1:]
 	}
 	fd, err := openat(dir, rest, unix.O_RDONLY|unix.O_NONBLOCK)
-	if dir != int(s.root.Fd()) {
+	if dir != root {
 		unix.Close(dir)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return fd, nil
 }
 
 func openat(dir int, path string, flags int) (fd int, err error) {
 	if path == "" {
 		path = "."
 	}
-	for {
+	err = retry(func() (err error) {
 		fd, err = unix.Openat(dir, path, flags|unix.O_CLOEXEC, 0)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
+		return err
+	})
+	return fd, err
 }

@@ -32,6 +32,9 @@ Without a key everything is listed, and files that are not encrypted can be
 read. A damaged file gives an input/output error, a file without a fitting key
 "permission denied"; the log says why.
 
+MOUNTPOINT/.firn-stats holds numbers of what the mount did so far, as JSON; no
+listing shows it, and with --version it is not there.
+
 Examples:
    firn mount /mnt/archive /mnt/versions --key firn.private.base64
    firn mount /mnt/archive /mnt/versions --version file-storage/latest
@@ -81,7 +84,11 @@ func runMount(c *cli.Context) (err error) {
 	if err := notifySystemd("READY=1"); err != nil {
 		logger(c).Warn("cannot tell systemd that the mount is ready", "error", err)
 	}
-	return serve(c, server, signals)
+	if err := serve(c, server, signals); err != nil {
+		return err
+	}
+	o.Opener.Wipe() // nobody reads any more
+	return nil
 }
 
 // limitMemory has the garbage collected before it doubles the cache, which is

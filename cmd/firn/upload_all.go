@@ -39,7 +39,7 @@ func uploadAll(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := checkDatabaseFlags(c); err != nil {
+	if err := errors.Join(checkFileFlags(c), checkDatabaseFlags(c)); err != nil {
 		return err
 	}
 	storage, err := storageOf(c, cfg)

@@ -14,7 +14,7 @@ import (
 
 const (
 	// schemaVersion changes with the schema and with what its rows mean.
-	schemaVersion = 1
+	schemaVersion = 2
 	// applicationID marks the file as firn's, so that no other is deleted.
 	applicationID = 0x6669726e
 )
@@ -41,6 +41,7 @@ CREATE TABLE nodes (
 	sealed_path BLOB, sealed_size INTEGER, sealed_sha512 BLOB, extra BLOB,
 	PRIMARY KEY (folder, name, first)
 ) WITHOUT ROWID;
+CREATE TABLE block_indexes (age INTEGER PRIMARY KEY, sealed_sha512 BLOB NOT NULL UNIQUE, content BLOB NOT NULL);
 `
 
 var (

@@ -183,6 +183,13 @@ func (c *Catalog) ReadDir(ctx context.Context, v Version, dir string) iter.Seq2[
 	}
 }
 
+// Following yields up to count files and folders of a folder, those that ReadDir
+// yields after the one called name. A folder that is not there has none.
+func (c *Catalog) Following(ctx context.Context, v Version, dir, name string, count int) ([]Node, error) {
+	nodes, _, err := c.page(ctx, v, dir, func(db *database) *sql.Stmt { return db.list }, []byte(name), count)
+	return nodes, err
+}
+
 // checkFolder tells why a folder in which nothing was found may be empty: only
 // the root folder can be.
 func (c *Catalog) checkFolder(ctx context.Context, v Version, dir string) error {

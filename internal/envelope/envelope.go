@@ -44,4 +44,5 @@ type Sums struct {
 	SHA512       manifest.Hash
 	SealedSize   int64
 	SealedSHA512 manifest.Hash
+	Blocks       string // text of the sealed file's BlockTable; "" for a file of one block
 }

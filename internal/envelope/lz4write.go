@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pierrec/lz4/v4"
 )
@@ -28,123 +29,142 @@ const (
 // frame's header holds, 4 to 7.
 var blockSizes = [...]int{4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: maxBlock}
 
+// hugeSize is from where on blocks are of 4 MiB: in smaller files those of
+// 1 MiB make reads from the middle cheap, and the table of 64 GiB is 1.7 MB.
+const hugeSize = 64 << 30
+
+// isLarge tells whether a file may have more than one block, by the hint of its
+// size.
+func isLarge(sizeHint int64) bool { return sizeHint < 0 || sizeHint > int64(blockSizes[6]) }
+
 // blockSizeFor picks the smallest block that holds the whole file, as the lz4
 // program does, so that small files need little memory on either side.
-func blockSizeFor(size int64) (code byte) {
-	for code = 4; code < 7; code++ {
-		if size >= 0 && size <= int64(blockSizes[code]) {
-			return code
-		}
+func blockSizeFor(sizeHint int64) (code byte) {
+	switch {
+	case sizeHint < 0 || sizeHint > hugeSize:
+		return 7
+	case isLarge(sizeHint):
+		return 6
 	}
-	return 7
+	for code = 4; sizeHint > int64(blockSizes[code]); code++ {
+	}
+	return code
 }
 
 var (
-	blockBuffers  = sync.Pool{New: func() any { b := make([]byte, maxBlock); return &b }}
-	smallBuffers  = sync.Pool{New: func() any { b := make([]byte, blockSizes[4]); return &b }}
+	bufferPools   [len(blockSizes)]sync.Pool // by the code
 	lz4Compressor = sync.Pool{New: func() any { return new(lz4.Compressor) }}
 )
 
+// getBuffer lends a buffer of at least size bytes, at most maxBlock.
 func getBuffer(size int) *[]byte {
-	if size <= blockSizes[4] {
-		return smallBuffers.Get().(*[]byte)
+	code := 4
+	for size > blockSizes[code] {
+		code++
 	}
-	return blockBuffers.Get().(*[]byte)
+	if b, ok := bufferPools[code].Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, blockSizes[code])
+	return &b
 }
 
 func putBuffer(b *[]byte) {
-	if cap(*b) <= blockSizes[4] {
-		smallBuffers.Put(b)
+	for code := 4; code < len(blockSizes); code++ {
+		if len(*b) == blockSizes[code] {
+			bufferPools[code].Put(b)
+		}
+	}
+}
+
+// sealBlock is one block of the plain file on its way into the frame.
+type sealBlock struct {
+	plain  *[]byte
+	n      int     // bytes of plain that are filled
+	packed *[]byte // nil where the block is stored as it is
+	length uint32  // as the frame has it: with the bit for that
+	data   []byte  // as the frame has it
+
+	// In a pipeline:
+	ready chan struct{} // told once it is packed
+	users atomic.Int32  // stages that have not done with it
+}
+
+func newSealBlock(code byte) *sealBlock {
+	return &sealBlock{plain: getBuffer(blockSizes[code]), ready: make(chan struct{}, 1)}
+}
+
+func (b *sealBlock) bytes() []byte { return (*b.plain)[:b.n] }
+
+// pack compresses the block. It may run beside others.
+func (b *sealBlock) pack() {
+	b.data = b.bytes()
+	b.length = uint32(b.n) | uncompressed
+	b.packed = getBuffer(b.n)
+	c := lz4Compressor.Get().(*lz4.Compressor)
+	// A destination shorter than the source: what does not shrink is stored.
+	n, err := c.CompressBlock(b.data, (*b.packed)[:b.n-1])
+	lz4Compressor.Put(c)
+	if err != nil || n == 0 {
+		b.unpack()
 		return
 	}
-	blockBuffers.Put(b)
+	b.data = (*b.packed)[:n]
+	b.length = uint32(n)
+}
+
+// unpack gives back what pack took.
+func (b *sealBlock) unpack() {
+	if b.packed != nil {
+		putBuffer(b.packed)
+		b.packed = nil
+	}
+}
+
+func (b *sealBlock) release() {
+	b.unpack()
+	putBuffer(b.plain)
+	b.plain = nil
 }
 
 // frameWriter writes one lz4 frame of independent blocks with a content
-// checksum and no content size.
+// checksum and no content size. It marks where each block begins.
 type frameWriter struct {
-	w        io.Writer
-	code     byte
-	started  bool
-	plain    *[]byte // the block being filled
-	n        int
-	packed   *[]byte
-	checksum *xxh32
+	w       io.Writer
+	lengths []int // of the blocks, as in BlockRow
+	scratch [8]byte
 }
 
-func newFrameWriter(w io.Writer, sizeHint int64) *frameWriter {
-	code := blockSizeFor(sizeHint)
-	return &frameWriter{w: w, code: code, plain: getBuffer(blockSizes[code]), packed: getBuffer(blockSizes[code]), checksum: newXXH32()}
-}
-
-func (f *frameWriter) Write(p []byte) (n int, err error) {
-	f.checksum.write(p)
-	for len(p) > 0 {
-		if f.n == blockSizes[f.code] {
-			if err := f.flush(); err != nil {
-				return n, err
-			}
-		}
-		c := copy((*f.plain)[f.n:blockSizes[f.code]], p)
-		f.n += c
-		n += c
-		p = p[c:]
-	}
-	return n, nil
-}
-
-func (f *frameWriter) start() error {
-	if f.started {
-		return nil
-	}
-	f.started = true
-	var h [7]byte
-	binary.LittleEndian.PutUint32(h[:], lz4Magic)
+func (f *frameWriter) begin(w io.Writer, code byte) error {
+	f.w, f.lengths = w, f.lengths[:0]
+	h := f.scratch[:7]
+	binary.LittleEndian.PutUint32(h, lz4Magic)
 	h[4] = lz4Version | flagIndepend | flagSum
-	h[5] = f.code << 4
+	h[5] = code << 4
 	h[6] = byte(sumXXH32(h[4:6]) >> 8)
-	_, err := f.w.Write(h[:])
+	_, err := f.w.Write(h)
 	return err
 }
 
-func (f *frameWriter) flush() error {
-	if err := f.start(); err != nil || f.n == 0 {
+// add writes a block that is packed.
+func (f *frameWriter) add(b *sealBlock) error {
+	f.lengths = append(f.lengths, 4+len(b.data))
+	if err := mark(f.w); err != nil {
 		return err
 	}
-	block := (*f.plain)[:f.n]
-	f.n = 0
-	c := lz4Compressor.Get().(*lz4.Compressor)
-	// A destination shorter than the source: what does not shrink is stored.
-	n, err := c.CompressBlock(block, (*f.packed)[:len(block)-1])
-	lz4Compressor.Put(c)
-	var length [4]byte
-	if err != nil || n == 0 {
-		binary.LittleEndian.PutUint32(length[:], uint32(len(block))|uncompressed)
-	} else {
-		block = (*f.packed)[:n]
-		binary.LittleEndian.PutUint32(length[:], uint32(n))
-	}
-	if _, err := f.w.Write(length[:]); err != nil {
+	length := f.scratch[:4]
+	binary.LittleEndian.PutUint32(length, b.length)
+	if _, err := f.w.Write(length); err != nil {
 		return err
 	}
-	_, err = f.w.Write(block)
+	_, err := f.w.Write(b.data)
 	return err
 }
 
-// Close ends the frame. It does not close the writer below.
-func (f *frameWriter) Close() error {
-	if err := f.flush(); err != nil {
-		return err
-	}
-	var end [8]byte // the end mark, a length of zero, and the checksum
-	binary.LittleEndian.PutUint32(end[4:], f.checksum.sum())
-	_, err := f.w.Write(end[:])
+// end writes the end mark, a length of zero, and the content's checksum. It
+// does not close the writer below.
+func (f *frameWriter) end(checksum uint32) error {
+	binary.LittleEndian.PutUint64(f.scratch[:], uint64(checksum)<<32)
+	_, err := f.w.Write(f.scratch[:])
 	return err
-}
-
-// release gives the buffers back. The writer cannot be used any more.
-func (f *frameWriter) release() {
-	putBuffer(f.plain)
-	putBuffer(f.packed)
-	f.plain, f.packed = nil, nil
 }

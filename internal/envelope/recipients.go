@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -59,6 +60,16 @@ func (r Recipients) ID() (string, error) {
 type Session struct {
 	header []byte   // the packets that hold the session key
 	key    *cfb.Key // nil: nothing is encrypted
+	wiped  atomic.Bool
+}
+
+// Wipe overwrites the session key. No Writer may be under way; a new one is
+// refused from then on.
+func (s *Session) Wipe() {
+	s.wiped.Store(true)
+	if s.key != nil {
+		s.key.Wipe()
+	}
 }
 
 // NewSession makes a session key for the recipients. A key that cannot encrypt
@@ -68,6 +79,7 @@ func (r Recipients) NewSession() (*Session, error) {
 		return &Session{}, nil
 	}
 	key := make([]byte, packet.CipherAES256.KeySize())
+	defer clear(key)
 	rand.Read(key) // never fails: crypto/rand ends the program instead
 	var header bytes.Buffer
 	if len(r.Keys) == 0 {

@@ -107,7 +107,7 @@ func sealWith(t testing.TB, s *Session, plain []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Sums{int64(len(plain)), sha512.Sum512(plain), int64(b.Len()), sha512.Sum512(b.Bytes())}
+	want := Sums{int64(len(plain)), sha512.Sum512(plain), int64(b.Len()), sha512.Sum512(b.Bytes()), sums.Blocks}
 	if sums != want {
 		t.Fatalf("sums of %d bytes: %+v, want %+v", len(plain), sums, want)
 	}

@@ -42,22 +42,24 @@ func (h *xxh32) write(p []byte) {
 		if h.n < len(h.buf) {
 			return
 		}
-		h.stripe(h.buf[:])
+		h.stripes(h.buf[:])
 		h.n = 0
 	}
-	for len(p) >= 16 {
-		h.stripe(p)
-		p = p[16:]
-	}
-	h.n = copy(h.buf[:], p)
+	h.n = copy(h.buf[:], h.stripes(p))
 }
 
-func (h *xxh32) stripe(p []byte) {
-	_ = p[15]
-	h.v[0] = round(h.v[0], binary.LittleEndian.Uint32(p[0:]))
-	h.v[1] = round(h.v[1], binary.LittleEndian.Uint32(p[4:]))
-	h.v[2] = round(h.v[2], binary.LittleEndian.Uint32(p[8:]))
-	h.v[3] = round(h.v[3], binary.LittleEndian.Uint32(p[12:]))
+// stripes takes as many times 16 bytes as there are and returns the rest. Local
+// variables are what the compiler keeps in registers.
+func (h *xxh32) stripes(p []byte) (rest []byte) {
+	v0, v1, v2, v3 := h.v[0], h.v[1], h.v[2], h.v[3]
+	for ; len(p) >= 16; p = p[16:] {
+		v0 = round(v0, binary.LittleEndian.Uint32(p[0:]))
+		v1 = round(v1, binary.LittleEndian.Uint32(p[4:]))
+		v2 = round(v2, binary.LittleEndian.Uint32(p[8:]))
+		v3 = round(v3, binary.LittleEndian.Uint32(p[12:]))
+	}
+	h.v = [4]uint32{v0, v1, v2, v3}
+	return p
 }
 
 func round(v, lane uint32) uint32 {

@@ -84,6 +84,14 @@ func (r *run) restore(ctx context.Context, f file) (skipped bool, err error) {
 		r.Progress(0, f.Size)
 		return false, nil
 	}
+	if f.Size >= largeFile {
+		select {
+		case r.large <- struct{}{}:
+			defer func() { <-r.large }()
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
 	sealed, err := r.Catalog.OpenSealed(ctx, r.Version, f.Entry)
 	if err != nil {
 		return false, err

@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{Options: o, report: newReport(&o)}
+	r := &run{Options: o, report: newReport(&o), large: make(chan struct{}, maxLarge())}
 	unlock, err := r.openTarget()
 	if err != nil {
 		return nil, fmt.Errorf("cannot restore to %s: %w", o.To, err)
@@ -102,7 +102,14 @@ type run struct {
 	Options
 	target *os.Root // nil: a dry run into a folder that is not there
 	report *Report
+	large  chan struct{} // holds one for each large file that is being written
 }
+
+// A large file is opened by several goroutines, with some six blocks of up to
+// 4 MiB between them. So there are fewer of these at once than of others.
+const largeFile = 16 << 20
+
+func maxLarge() int { return (runtime.GOMAXPROCS(0) + 1) / 2 }
 
 // openTarget opens the target, and locks it where the file system can: two runs
 // would write into each other's partial files.
