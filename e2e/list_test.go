@@ -41,6 +41,7 @@ var (
 		"offset":  regexp.MustCompile(`^[0-9]+$`),
 		"key":     regexp.MustCompile(`^([0-9A-F]{16}(,[0-9A-F]{16})*|passphrase-[0-9A-F]{16}|none)$`),
 		"rows":    regexp.MustCompile(`^\{("[^\t\n]+":\{("[^\t\n]+":[0-9]+,?)*\},?)*\}$`),
+		"blocks":  regexp.MustCompile(`^[A-Za-z0-9+/]{70,}$`), // at least two of them
 	}
 )
 
