@@ -16,10 +16,9 @@ type sumWriter struct {
 	table bool
 
 	piece  hash.Hash // nil as long as no table was wanted
-	tail   []byte    // the last bytes, at most pieceContext: the next piece begins with them
 	pieces []BlockHash
 	sum    [sha256.Size]byte
-	last   []byte // what a hash begins with: pieceContext bytes, fewer at the beginning
+	last   []byte // the last bytes, at most pieceContext: the next piece's hash begins with them
 }
 
 func (s *sumWriter) begin(w io.Writer, table bool) {
