@@ -100,6 +100,13 @@ func shapes(t testing.TB, size int) (all []shape) {
 	gpg("two keys, a name", "--compress-algo", "none", "--recipient", "chipster", "--recipient", "curve", "--set-filename", "name", "--encrypt")
 	gpg("compressed", "--compress-algo", "zlib", "--recipient", "curve", "--encrypt")
 	gpg("a passphrase", "--compress-algo", "none", "--passphrase", string(passphrase), "--symmetric")
+	for name, hint := range map[string]int64{"firn": int64(size), "firn, of unknown size": -1} {
+		var sealed, open bytes.Buffer
+		sums := sealInto(t, session, &sealed, hint, plain)
+		add(name, sealed.Bytes(), true, sums.Blocks, kind.Opener)
+		sums = sealInto(t, plainSession(t), &open, hint, plain)
+		add(name+", lz4 alone", open.Bytes(), false, sums.Blocks, NewOpener(nil))
+	}
 	sealed := run(t, frames["-B4"], "gpg", "--compress-algo", "none", "--recipient", "curve", "--encrypt")
 	session.header = sealed[:len(sealed)-len(afterHeader(t, sealed))]
 	for name, bits := range map[string][]int{"512": {9}, "1024": {10}, "8192": {13}, "65536": {16}, "4 MiB": {22}, "mixed": {9, 16, 11}, "mixed and short": {12, 0, 1, 2}} {
@@ -228,6 +235,15 @@ func TestReaderAtConcurrently(t *testing.T) {
 		}
 		readers.Wait()
 	}
+}
+
+func plainSession(t testing.TB) *Session {
+	t.Helper()
+	s, err := kinds(t)["plain"].NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // A changed bit anywhere is an error for who reads all, whatever the order.
