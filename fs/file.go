@@ -29,7 +29,7 @@ type fileNode struct {
 	size     int64
 	modified time.Time
 	mode     iofs.FileMode
-	cached   atomic.Pointer[proof] // of the opening that the kernel's cache may hold bytes of; nil: none yet
+	cached   atomic.Pointer[atomic.Bool] // openFile.safe of the opening that the kernel's cache may hold bytes of; nil: none yet
 }
 
 var _ = interface {
@@ -88,7 +88,7 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (gofuse.FileHandle, u
 // all that it can have cached was verified, or where it is of the same opening:
 // what it answers itself is not counted to who reads the whole file.
 func (n *fileNode) cacheFlags(f *openFile) uint32 {
-	if before := n.cached.Swap(f.proof); before == nil || before == f.proof || before.isSafe() {
+	if before := n.cached.Swap(f.safe); before == nil || before == f.safe || before.Load() {
 		return fuse.FOPEN_KEEP_CACHE
 	}
 	return 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
@@ -25,7 +26,7 @@ type openFile struct {
 	entry   *manifest.Entry
 	sealed  io.Closer
 	reader  *envelope.ReaderAt
-	proof   *proof
+	safe    *atomic.Bool    // all that was given away was verified; kept when the file is closed
 	ctx     context.Context // ends when the last one closes the file, or with the mount
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup // what goes on in the background
@@ -44,12 +45,6 @@ type search struct {
 	err      error
 	streamed bool
 }
-
-// smallFile is up to which size envelope.ReaderAt takes a file for one block,
-// and verifies it in every way.
-const smallFile = 4 << 20
-
-func isVerifiedByBlock(e *manifest.Entry) bool { return e.Blocks != "" || e.Size <= smallFile }
 
 // open opens the sealed file of an entry; release must be called.
 func (t *tree) open(ctx context.Context, v catalog.Version, e *manifest.Entry) (*openFile, error) {
@@ -79,11 +74,10 @@ type sealedFile interface {
 }
 
 func (t *tree) newOpenFile(ctx context.Context, id fileID, sealed sealedFile, e *manifest.Entry) (_ *openFile, err error) {
-	f := &openFile{t: t, id: id, entry: e, sealed: sealed, proof: &proof{}}
+	f := &openFile{t: t, id: id, entry: e, sealed: sealed, safe: &atomic.Bool{}}
 	var kept []byte
-	if !isVerifiedByBlock(e) {
+	if !envelope.VerifiesBlocks(e) {
 		f.opening = t.files.openings.Add(1)
-		f.proof = newProof(e.Size)
 		if kept, err = t.catalog.BlockIndex(ctx, e.SealedSHA512); err != nil {
 			t.log.Debug("cannot look up where the blocks of a file are", "path", e.Path, "error", err)
 		}
@@ -113,6 +107,7 @@ func (f *openFile) release() error {
 func (f *openFile) close() error {
 	f.cancel()
 	f.wg.Wait()
+	f.safe.Store(f.reader.Verified())
 	if s := f.search; s != nil && s.err == nil {
 		if f.opening != 0 {
 			f.dropBlocks()

@@ -86,7 +86,5 @@ func (f *openFile) give(ctx context.Context, b *wanted, at, end int64) (part []b
 	if err := f.reader.HandOut(ctx, b.id.start); err != nil {
 		return nil, err
 	}
-	last := b.id.start+b.id.length == f.entry.Size
-	f.proof.hand(b.id, last && f.reader.Streamed() != "")
 	return b.block[at-b.id.start : min(end-b.id.start, b.id.length)], nil
 }

@@ -41,6 +41,8 @@ type ReaderAt struct {
 	stream *streamer
 	reason string // why there is a stream
 	whole  *whole // checks who reads all, where there is no table
+	handed bool   // a block that was not verified by itself was handed out
+	proved bool   // all was, and the file was verified
 }
 
 // block is a block of an lz4 frame.
@@ -57,6 +59,11 @@ const maxBlocks = 1 << 20
 // smallFile is up to which size a file without a table is read as one block,
 // and checked in every way that there is.
 const smallFile = maxBlock
+
+// VerifiesBlocks tells that each block of a file is verified when it is read,
+// against the list: those that a table has hashes of, and the one of a small
+// file. Else Verified tells.
+func VerifiesBlocks(e *manifest.Entry) bool { return e.Blocks != "" || e.Size <= smallFile }
 
 // headSize is read when a file is opened. A packet with a session key for 4,096
 // bits takes 524 bytes.
@@ -322,10 +329,16 @@ func (r *ReaderAt) piece(i int) (from, to int64) {
 // the block.
 func (r *ReaderAt) HandOut(ctx context.Context, start int64) error {
 	r.mu.Lock()
+	if r.stream != nil {
+		// The last block was decoded only because the file is right.
+		r.handed = true
+		r.proved = r.proved || r.entry.Size-start <= streamBlock
+	}
 	if r.whole == nil {
 		r.mu.Unlock()
 		return nil
 	}
+	r.handed = true
 	w, i := r.whole, r.number(start)
 	next, complete := w.handOut(i, len(r.blocks))
 	sealed := r.entry.SealedSize
@@ -333,11 +346,25 @@ func (r *ReaderAt) HandOut(ctx context.Context, start int64) error {
 		sealed = r.layout.at(r.blocks[next].at)
 	}
 	r.mu.Unlock()
-	if complete {
-		return w.wait(ctx)
+	if !complete {
+		w.follow(sealed)
+		return nil
 	}
-	w.follow(sealed)
+	if err := w.wait(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.proved = true
+	r.mu.Unlock()
 	return nil
+}
+
+// Verified tells that all that was handed out so far was verified: each block
+// by itself, or, once all blocks were handed out, the file.
+func (r *ReaderAt) Verified() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.proved || !r.handed
 }
 
 // ReadAt is io.ReaderAt's, and keeps no block: each call decodes what it needs.

@@ -331,6 +331,25 @@ func TestLastBlockIsWithheld(t *testing.T) {
 	}
 }
 
+// A part of a file without a table is not verified; all of it is.
+func TestVerified(t *testing.T) {
+	for _, s := range shapes(t, 2_500_000) {
+		r := s.reader(t, nil, 0)
+		if !r.Verified() {
+			t.Errorf("%s: not verified before anything was read", s.name)
+		}
+		if _, err := r.ReadAt(make([]byte, 10), 2_000_000); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Verified(); got != (s.entry.Blocks != "" || len(r.blocks) == 1) {
+			t.Errorf("%s: verified after a part: %t", s.name, got)
+		}
+		if err := readBackwards(r, len(s.plain), s.streamed); err != nil || !r.Verified() {
+			t.Errorf("%s: not verified after all: %v", s.name, err)
+		}
+	}
+}
+
 // frameOf makes a frame of blocks, each compressed or stored.
 func frameOf(t testing.TB, blocks ...[]byte) []byte {
 	t.Helper()
