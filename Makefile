@@ -11,7 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build demo bench bench-db test test-unit test-e2e test-ceph lint tools fuzz clean
+.PHONY: build demo bench bench-db test test-unit test-e2e test-arm64 test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
@@ -28,6 +28,9 @@ test-unit: tools ## each package alone, with the race detector
 test-e2e: tools build ## the program on a real S3 server, PostgreSQL, gpg, lz4, tar, rsync and FUSE
 	cd e2e && FIRN=$(BIN) FIRN_TOOLS=$(TOOLS)/bin $(GO) test -count=1 -timeout 15m ./...
 
+test-arm64: ## what is written for arm64, on an emulated processor
+	scripts/test-arm64.sh
+
 test-ceph: tools build ## the object store's tests and a night on Ceph's gateway
 	scripts/test-ceph.sh $(BIN) $(TOOLS)/bin
 
@@ -37,8 +40,8 @@ lint: tools $(TOOLS)/bin/staticcheck ## format, vet, staticcheck, vulnerabilitie
 	$(TOOLS)/bin/staticcheck ./... && cd e2e && $(TOOLS)/bin/staticcheck ./...
 	scripts/vulncheck.sh
 
-bench: build ## against the commands that firn takes the place of
-	scripts/packages.sh gnupg lz4 fuse3 bc
+bench: build ## against the commands that firn takes the place of: a table, and docs/throughput.svg
+	scripts/packages.sh gnupg lz4 fuse3 perl gnuplot-nox
 	scripts/bench.sh $(BIN)
 
 bench-db: tools build ## a database to the bucket and back, against pg_dump, lz4, gpg and psql
