@@ -56,6 +56,7 @@ func (u *dirUpload) writePart(ctx context.Context, n int, data []byte) error {
 		u.parts.remove(n)
 		return err
 	}
+	u.file.startWriting(offset, int64(len(data)))
 	return nil
 }
 
