@@ -44,7 +44,7 @@ Examples:
 			&cli.StringFlag{Name: "name", Usage: "show the storage `NAME` only"},
 			&cli.StringFlag{Name: "version", Usage: "show the `VERSION` itself, without folders above"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users look into the mount (needs user_allow_other in /etc/fuse.conf, unless you are root)"},
-			&cli.StringFlag{Name: "cache-size", Value: humanBytes(fs.DefaultCacheBytes), Usage: "keep at most `SIZE` of what was read; the process takes about 150 MiB more"},
+			&cli.StringFlag{Name: "cache-size", Value: humanBytes(fs.DefaultCacheBytes), Usage: "keep at most `SIZE` of what was read; the process takes about 170 MiB more"},
 		),
 		Action: runMount,
 	}
