@@ -1,12 +1,11 @@
 package envelope
 
 import (
-	"crypto/sha512"
 	"errors"
-	"hash"
 	"io"
 
 	"github.com/chipster/firn/internal/cfb"
+	"github.com/chipster/firn/internal/sha512x2"
 )
 
 // Writer seals one file: what is written to it arrives, compressed and
@@ -22,7 +21,7 @@ import (
 type Writer struct {
 	code     byte // of the block size
 	size     int64
-	plain    hash.Hash
+	plain    *sha512x2.Digest
 	checksum xxh32
 	block    *sealBlock // being filled; nil: none
 
@@ -60,7 +59,7 @@ func (e *Writer) Reset(s *Session, w io.Writer, sizeHint int64) error {
 		return errWiped
 	}
 	if e.plain == nil {
-		e.plain = sha512.New()
+		e.plain = sha512x2.New()
 	}
 	e.plain.Reset()
 	e.checksum.reset()

@@ -334,3 +334,28 @@ func BenchmarkSealLarge(b *testing.B) {
 		})
 	}
 }
+
+// The hashes are right whether they are computed side by side or not, and for
+// whatever there is more of, plain bytes or sealed ones.
+func TestHashesSideBySideAndNot(t *testing.T) {
+	defer func(was bool) { hashSideBySide = was }(hashSideBySide)
+	for _, name := range []string{"curve", "plain"} {
+		session, err := kinds(t)[name].NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, plain := range map[string][]byte{
+			"random": randomBytes(9_000_001), "half": content(9_000_001), "zeros": make([]byte, 9_000_001), "zeros first": append(make([]byte, 8<<20), randomBytes(5<<20)...), "nothing": {},
+		} {
+			for _, hashSideBySide = range []bool{false, true} {
+				for _, hint := range []int64{int64(len(plain)), -1} {
+					var b bytes.Buffer
+					sums := sealInto(t, session, &b, hint, plain)
+					if sums.SHA512 != sha512.Sum512(plain) || sums.SealedSHA512 != sha512.Sum512(b.Bytes()) {
+						t.Errorf("%s, %s, side by side: %t, hint %d: a hash is wrong", name, what, hashSideBySide, hint)
+					}
+				}
+			}
+		}
+	}
+}

@@ -2,18 +2,21 @@ package envelope
 
 import (
 	"crypto/sha256"
-	"crypto/sha512"
 	"hash"
 	"io"
+
+	"github.com/chipster/firn/internal/sha512x2"
 )
 
 // sumWriter hashes and counts what passes, and each piece of it between marks
 // where a table of blocks is wanted.
 type sumWriter struct {
 	w     io.Writer
-	hash  hash.Hash
+	hash  *sha512x2.Digest
 	size  int64
 	table bool
+
+	hashedApart bool // somebody else hashes what passes
 
 	piece  hash.Hash // nil as long as no table was wanted
 	pieces []BlockHash
@@ -22,9 +25,9 @@ type sumWriter struct {
 }
 
 func (s *sumWriter) begin(w io.Writer, table bool) {
-	s.w, s.size, s.table, s.pieces, s.last = w, 0, table, s.pieces[:0], s.last[:0]
+	s.w, s.size, s.table, s.hashedApart, s.pieces, s.last = w, 0, table, false, s.pieces[:0], s.last[:0]
 	if s.hash == nil {
-		s.hash = sha512.New()
+		s.hash = sha512x2.New()
 	}
 	s.hash.Reset()
 	if table && s.piece == nil {
@@ -37,7 +40,9 @@ func (s *sumWriter) begin(w io.Writer, table bool) {
 
 func (s *sumWriter) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
-	s.hash.Write(p[:n])
+	if !s.hashedApart {
+		s.hash.Write(p[:n])
+	}
 	if s.table {
 		s.piece.Write(p[:n])
 		s.last = append(s.last, p[max(0, n-pieceContext):n]...)
