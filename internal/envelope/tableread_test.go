@@ -41,11 +41,11 @@ func TestTableFindsDamageInItsBlock(t *testing.T) {
 		}
 		places := []int{0, 1, len(s.sealed) - 1, len(s.sealed) - 21, len(s.sealed) - 23, len(s.sealed) - 40}
 		for _, b := range begins {
-			for d := -45; d < 10; d++ {
+			for _, d := range []int{-45, -41, -40, -39, -33, -32, -17, -16, -1, 0, 3, 4, 9} {
 				places = append(places, max(0, b+d))
 			}
 		}
-		for range 100 {
+		for range 60 {
 			places = append(places, random.IntN(len(s.sealed)))
 		}
 		for _, at := range places {
@@ -64,20 +64,19 @@ func TestTableFindsDamageInItsBlock(t *testing.T) {
 			for i, b := range r.blocks {
 				end := append(begins, len(bad))[i+1]
 				// Who needs a byte to decrypt a block has it in the block's hash.
-				hit := at >= begins[i] && at < end
-				needed := hit || at >= begins[i]-pieceContext && at < end
+				needed := at >= begins[i]-pieceContext && at < end
 				p := make([]byte, 1000)
 				n, err := r.ReadAt(p, b.plain+50_000)
 				switch {
-				case hit || needed:
+				case needed:
 					if !errors.Is(err, ErrDamaged) || n > 0 {
 						t.Fatalf("%s: byte %d: block %d, bytes %d to %d: %d bytes, %v", kind, at, i, begins[i], end, n, err)
 					}
 				case err != nil || !bytes.Equal(p, plain[b.plain+50_000:][:1000]):
-					t.Fatalf("%s: byte %d: block %d, bytes %d to %d, which it did not hit: %v", kind, at, i, begins[i], end, err)
+					t.Fatalf("%s: byte %d: block %d, bytes %d to %d, which has it not: %v", kind, at, i, begins[i], end, err)
 				}
 			}
-			if err := readBackwards(r, len(plain), at%2 == 0); !errors.Is(err, ErrDamaged) {
+			if _, err := readAll(r); !errors.Is(err, ErrDamaged) {
 				t.Errorf("%s: byte %d: all: %v", kind, at, err)
 			}
 			r.Close()
