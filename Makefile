@@ -40,9 +40,10 @@ lint: tools $(TOOLS)/bin/staticcheck ## format, vet, staticcheck, vulnerabilitie
 	$(TOOLS)/bin/staticcheck ./... && cd e2e && $(TOOLS)/bin/staticcheck ./...
 	scripts/vulncheck.sh
 
-bench: build ## against the commands that firn takes the place of: a table, and docs/throughput.svg
+bench: build ## against the commands that firn takes the place of: into docs/performance.md, and docs/throughput.svg
 	scripts/packages.sh gnupg lz4 fuse3 perl gnuplot-nox
-	scripts/bench.sh $(BIN)
+	scripts/bench.sh $(BIN) >bin/bench.md
+	scripts/bench-insert.sh docs/performance.md bin/bench.md
 
 bench-db: tools build ## a database to the bucket and back, against pg_dump, lz4, gpg and psql
 	scripts/bench-db.sh $(BIN)

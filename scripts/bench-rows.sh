@@ -156,7 +156,7 @@ by_size() {
 			throughput $size $count $n
 			echo
 		} >>throughput.tsv
-		rm -rf plain firn hand restored
+		discard plain firn hand restored
 	done
 }
 throughput() { # throughput BYTES COUNT COUNTBYHAND

@@ -39,7 +39,7 @@ clean() {
 } 2>/dev/null
 trap 'set +e; clean' EXIT
 trap 'exit 1' INT TERM
-needed=$((3 * random + 6 * large + 100))
+needed=$((3 * random + 8 * large + 100))
 [ "$(df -m --output=avail "$work" | tail -n 1)" -ge $needed ] || fail "$work lacks $needed MiB of space: set TMPDIR to another disk, or a smaller RANDOM_MIB"
 (cd "$scripts/../e2e" && go build -buildvcs=false -o "$work/bench" ./bench)
 bench=$work/bench
@@ -67,7 +67,7 @@ seal_large
 open_small
 open_large
 print_ratios >ratios.md
-rm -rf plain firn gpg
+discard plain firn gpg
 read_random
 print_reading >reading.md
 by_size

@@ -53,7 +53,7 @@ type Options struct {
 	// of less than 1 MiB are sealed side by side for each. Default: one for
 	// each processor, but no more than 4, since each package holds up to three
 	// parts of 16 MiB in memory. To that come, of small files, 3 MiB for each
-	// that is being sealed, or, of large ones, 13 MiB a package, and 49 MiB
+	// that is being sealed, or, of large ones, 14 MiB a package, and 50 MiB
 	// where one has more than 64 GiB.
 	Workers int
 

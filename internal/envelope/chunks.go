@@ -191,18 +191,15 @@ func (f firstChunk) of(length int64) *chunks {
 }
 
 // find finds all chunks of a packet that ends at end. Most programs write equal
-// ones and a shorter one, so it looks there, which may be wrong by accident.
+// ones and then shorter ones, so it looks there, which may be wrong by accident.
 // Else it goes from one to the next, as walk does.
 func (f firstChunk) find(read func(p []byte, pos int64) error, end int64) (*chunks, error) {
-	c := f.begin()
-	if !f.partial {
-		return c, nil
-	}
+	const most = 32 // chunks behind the equal ones
 	count := (end - f.data) / (1 + f.size)
-	for n := count; n > 0 && n >= count-1; n-- {
+	for n := count; f.partial && n > 0 && n >= count-1; n-- {
+		c := f.begin()
 		c.runs[0].count = n
-		if header, size, err := lengthAt(read, c.end(), end); err == nil && c.end()+header+size == end {
-			c.add(c.end(), header, size, true)
+		if err := c.walk(read, end, most); err == nil && c.end() == end {
 			return c, nil
 		}
 	}
@@ -216,11 +213,16 @@ func (f firstChunk) walk(read func(p []byte, pos int64) error, end int64) (*chun
 	if !f.partial {
 		return c, nil
 	}
-	for len(c.runs) <= maxRuns {
+	return c, c.walk(read, end, maxRuns)
+}
+
+// walk adds what follows, up to the last chunk of the packet.
+func (c *chunks) walk(read func(p []byte, pos int64) error, end int64, most int) error {
+	for len(c.runs) <= most {
 		pos := c.end()
 		var b [1]byte
 		if err := read(b[:], pos); err != nil {
-			return nil, err
+			return err
 		}
 		if b[0] >= 224 && b[0] < 255 {
 			c.add(pos, 1, 1<<(b[0]&0x1f), false)
@@ -228,15 +230,15 @@ func (f firstChunk) walk(read func(p []byte, pos int64) error, end int64) (*chun
 		}
 		header, size, err := lengthAt(read, pos, end)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c.add(pos, header, size, true)
 		if c.end() > end {
-			return nil, damaged("openpgp: %w", io.ErrUnexpectedEOF)
+			return damaged("openpgp: %w", io.ErrUnexpectedEOF)
 		}
-		return c, nil
+		return nil
 	}
-	return nil, errTooMany
+	return errTooMany
 }
 
 var errTooMany = errors.New("chunks of too many sizes")

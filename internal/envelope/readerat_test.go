@@ -237,6 +237,30 @@ func TestReaderAtConcurrently(t *testing.T) {
 	}
 }
 
+// To open a file takes a few reads, however large it is: gpg's chunks are equal
+// but for the last ones.
+func TestOpenReadsLittle(t *testing.T) {
+	for _, s := range shapes(t, 2_500_000) {
+		if s.streamed || strings.HasPrefix(s.name, "chunks of mixed") {
+			continue
+		}
+		reads, bytes := 0, 0
+		counted := readerAtFunc(func(p []byte, pos int64) error {
+			reads, bytes = reads+1, bytes+len(p)
+			copy(p, s.sealed[pos:])
+			return nil
+		})
+		r, err := s.opener.newReaderAt(counted, s.entry, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		if reads > 60 || bytes > 20_000 {
+			t.Errorf("%s: %d reads of %d bytes", s.name, reads, bytes)
+		}
+	}
+}
+
 func plainSession(t testing.TB) *Session {
 	t.Helper()
 	s, err := kinds(t)["plain"].NewSession()
@@ -503,6 +527,34 @@ func TestHandOutEndsWithItsContext(t *testing.T) {
 		t.Errorf("later: %v", err)
 	}
 	r.Close()
+}
+
+// BenchmarkReaderAt decodes blocks of 64 MiB that do not compress, one after the
+// other, as a reader of the mount does.
+func BenchmarkReaderAt(b *testing.B) {
+	plain := randomBytes(64 << 20)
+	table := tableShape(b, "curve", plain)
+	none := *table.entry
+	none.Blocks = ""
+	for name, e := range map[string]*manifest.Entry{"a table": table.entry, "no table": &none} {
+		b.Run(name, func(b *testing.B) {
+			r, err := table.opener.NewReaderAt(bytes.NewReader(table.sealed), e, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer r.Close()
+			b.SetBytes(1 << 20)
+			for i := 0; b.Loop(); i++ {
+				start, _, err := r.Block(b.Context(), int64(i%64)<<20)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := r.ReadBlock(b.Context(), start); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // Whatever the bytes, what is read at places is what is read from the beginning,

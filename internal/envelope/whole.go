@@ -2,12 +2,11 @@ package envelope
 
 import (
 	"context"
-	"crypto/sha512"
-	"hash"
 	"io"
 	"sync"
 
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/sha512x2"
 )
 
 // whole checks the SHA-512 of a sealed file for those who read all of it. It
@@ -15,23 +14,43 @@ import (
 type whole struct {
 	sealed io.ReaderAt
 	entry  *manifest.Entry
+	pieces *ahead // of the sealed file, read while the one before is hashed
+	next   int64  // where the next one begins
 
 	// Guarded by the ReaderAt's lock.
 	handed []uint64 // bits: blocks that were handed out
 	first  int      // block that was not
 
 	mu      sync.Mutex
-	sum     hash.Hash
-	pos     int64         // hashed so far
-	target  int64         // to be hashed
-	running chan struct{} // closed when the one who hashes stops; nil: none does
+	sum     *sha512x2.Digest // faster than crypto/sha512, if only a little
+	pos     int64            // hashed so far
+	target  int64            // to be hashed
+	running chan struct{}    // closed when the one who hashes stops; nil: none does
 	err     error
 	closed  bool
 }
 
 func newWhole(sealed io.ReaderAt, e *manifest.Entry) *whole {
-	return &whole{sealed: sealed, entry: e, sum: sha512.New()}
+	w := &whole{sealed: sealed, entry: e, sum: sha512x2.New()}
+	w.pieces = newAhead(w.read, 1)
+	return w
 }
+
+// read is the source of pieces.
+func (w *whole) read(spare []byte) ([]byte, error) {
+	if spare == nil {
+		spare = make([]byte, followPiece)
+	}
+	n := min(int64(cap(spare)), w.entry.SealedSize-w.next)
+	got, err := w.sealed.ReadAt(spare[:n], w.next)
+	w.next += int64(got)
+	if int64(got) < n {
+		return nil, cutShort(err)
+	}
+	return spare[:n], nil
+}
+
+const followPiece = 512 << 10
 
 // handOut notes a block, and returns the first that was not handed out, and
 // whether that was the last one missing.
@@ -62,26 +81,23 @@ func (w *whole) start() {
 }
 
 func (w *whole) run() {
-	buf := make([]byte, 1<<20)
+	var piece []byte
+	var err error
 	for {
 		w.mu.Lock()
-		n := min(int64(len(buf)), w.target-w.pos)
-		if n <= 0 || w.err != nil || w.closed {
+		w.pos += int64(len(piece))
+		if err != nil {
+			w.err = err
+		}
+		if w.pos >= w.target || w.err != nil || w.closed {
 			close(w.running)
 			w.running = nil
 			w.mu.Unlock()
 			return
 		}
-		pos := w.pos
 		w.mu.Unlock()
-		got, err := w.sealed.ReadAt(buf[:n], pos)
-		w.sum.Write(buf[:got])
-		w.mu.Lock()
-		w.pos += int64(got)
-		if int64(got) < n {
-			w.err = cutShort(err)
-		}
-		w.mu.Unlock()
+		piece, err = w.pieces.next(piece)
+		w.sum.Write(piece)
 	}
 }
 
@@ -116,4 +132,5 @@ func (w *whole) close() {
 	if running != nil {
 		<-running
 	}
+	w.pieces.close()
 }
