@@ -93,7 +93,8 @@ func (s *search) args(first string) []any {
 		[]byte(s.e.SealedPath), s.e.SealedSize, s.e.SealedSHA512[:]}
 }
 
-// quick looks where the file was found before, and where the catalog says.
+// quick looks where the file was found before, in the version's own folder, where
+// all files of the newest one are, and where the catalog says.
 func (s *search) quick(ctx context.Context) (*os.File, error) {
 	if p, ok := s.c.places.get(s.key); ok {
 		if f, info := s.open(p.folder); f != nil {
@@ -102,6 +103,9 @@ func (s *search) quick(ctx context.Context) (*os.File, error) {
 			}
 			_ = f.Close()
 		}
+	}
+	if f, _ := s.open(s.v.Name); f != nil {
+		return f, nil
 	}
 	var folders []backupname.Name
 	err := s.c.use(ctx, func(db *database) (err error) {

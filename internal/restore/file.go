@@ -197,10 +197,13 @@ func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader)
 		}
 	}()
 	_, err = r.copy(ctx, out, plain)
+	if err == nil && f.HasMode {
+		err = out.Chmod(f.Mode.Perm()) // takes less than by its name
+	}
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
-	if err := r.setDetails(dir, partial, f); err != nil {
+	if err := dir.Chtimes(partial, time.Time{}, f.modified()); err != nil {
 		return err
 	}
 	return dir.Rename(partial, path.Base(f.Path))
@@ -229,8 +232,10 @@ func (r *run) copy(ctx context.Context, to io.Writer, from io.Reader) (total int
 			return total, err
 		}
 		n, err := from.Read(*buf)
-		if _, werr := to.Write((*buf)[:n]); werr != nil {
-			return total, werr
+		if n > 0 {
+			if _, werr := to.Write((*buf)[:n]); werr != nil {
+				return total, werr
+			}
 		}
 		total += int64(n)
 		r.Progress(0, int64(n))
