@@ -72,7 +72,7 @@ type DatabaseReport struct {
 //
 // A run that fails leaves no backup. Only one run of a role may be under way at
 // a time; it takes three parts of 16 MiB of memory, more from a sealed dump of
-// 20 GB on, and 49 MiB for the sealing.
+// 20 GB on, and 50 MiB for the sealing.
 func RunDatabase(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error) {
 	o.applyDefaults()
 	start := time.Now()

@@ -59,9 +59,11 @@ func (p *packing) once(ctx context.Context, s *sealer, f file) (e manifest.Entry
 		Details: manifest.Details{Modified: before.modified, Mode: before.mode, HasMode: true, Key: p.sealedFor},
 	}
 	if before.size < smallSize {
-		return e, p.small(s, session, &e)
+		err = p.small(s, session, &e)
+	} else {
+		err = p.large(s, session, &e)
 	}
-	return e, p.large(s, session, &e)
+	return e, err // not in one with the calls: e might be read before they fill it
 }
 
 // small seals a file into memory, beside others, and adds it when it is known
