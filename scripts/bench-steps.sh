@@ -20,9 +20,9 @@ by_firn() { # by_firn ARGUMENT…
 	read -r seconds peak <<<"$measured"
 }
 
-# discard PATH…: where there are many files, they are only moved away. ext4 does
-# not use their inodes again for some minutes, and passes by each of them whenever
-# a file is made: what deletes 2,000 makes the next 2,000 take three times as long.
+# discard PATH…: where there are many files, they are only moved away. To make
+# 2,000 files was seen to take three times as long in the minutes after thousands
+# were deleted.
 discarded=0
 discard() {
 	local path
