@@ -164,7 +164,8 @@ func (d *Digest) Sum(b []byte) []byte {
 	if d.standard != nil {
 		return d.standard.Sum(b)
 	}
-	// The end is the block begun, a bit, zeros, and the length in bits in 16 bytes.
+	// The end is the block begun, a bit, zeros, and the length in bits in 16 bytes,
+	// of which eight are enough for 2^61 bytes.
 	const room = sha512.BlockSize - 1 - 16
 	var end [2 * sha512.BlockSize]byte
 	n := copy(end[:], d.part[:d.begun()])
@@ -173,7 +174,6 @@ func (d *Digest) Sum(b []byte) []byte {
 	if n > room {
 		size = len(end)
 	}
-	binary.BigEndian.PutUint64(end[size-16:], d.length>>61)
 	binary.BigEndian.PutUint64(end[size-8:], d.length<<3)
 
 	state := d.state

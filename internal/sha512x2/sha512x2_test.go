@@ -3,7 +3,6 @@ package sha512x2
 import (
 	"bytes"
 	"crypto/sha512"
-	"encoding"
 	"encoding/hex"
 	"hash"
 	"math/rand/v2"
@@ -195,31 +194,6 @@ func TestLong(t *testing.T) {
 			}
 		}
 	})
-}
-
-// More bytes than have a number of bits in 64 bits would take years, so their
-// count is set. The standard library counts no further than these: it gets the
-// padding as a block of the text, and then tells its state.
-func TestLengthInBitsOfMoreThan64Bits(t *testing.T) {
-	if len(hardwareSHA512()) == 0 {
-		t.Skip("this processor has the standard library's only")
-	}
-	d := implementation{blocks2: true}.newDigest()
-	d.length = 1<<63 + 1<<61 + 5*sha512.BlockSize
-
-	var padding [sha512.BlockSize]byte
-	padding[0] = 0x80
-	copy(padding[len(padding)-16:], "\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x14\x00")
-	standard := sha512.New()
-	standard.Write(padding[:])
-	marshalled, err := standard.(encoding.BinaryMarshaler).MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const before = 4 // bytes that tell the kind of hash
-	if got, want := d.Sum(nil), marshalled[before:][:sha512.Size]; !bytes.Equal(got, want) {
-		t.Errorf("%x, not %x", got, want)
-	}
 }
 
 func TestOneDigestForBothPanics(t *testing.T) {
