@@ -11,7 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build demo bench bench-db test test-unit test-e2e test-arm64 test-ceph lint tools fuzz clean
+.PHONY: build demo bench bench-db test test-unit test-e2e test-processors test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
@@ -28,8 +28,8 @@ test-unit: tools ## each package alone, with the race detector
 test-e2e: tools build ## the program on a real S3 server, PostgreSQL, gpg, lz4, tar, rsync and FUSE
 	cd e2e && FIRN=$(BIN) FIRN_TOOLS=$(TOOLS)/bin $(GO) test -count=1 -timeout 15m ./...
 
-test-arm64: ## what is written for arm64, on an emulated processor
-	scripts/test-arm64.sh
+test-processors: ## what is written for processors, on emulated ones that this machine has not
+	scripts/test-processors.sh
 
 test-ceph: tools build ## the object store's tests and a night on Ceph's gateway
 	scripts/test-ceph.sh $(BIN) $(TOOLS)/bin
