@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // Dir is a folder as a store: one regular file an object, the key its path. A
@@ -21,6 +22,7 @@ import (
 // them is an error.
 //
 // A write survives a crash once it has returned: file and folders are synced.
+// What it makes is for its owner and group only, 0640 and 0750.
 // Several processes may use one folder.
 type Dir struct {
 	root *os.Root
@@ -42,7 +44,7 @@ func OpenDir(name string) (*Dir, error) {
 		return nil, fmt.Errorf("open store %s: make the folder first, or mount its disk: %w", abs, dirError(err))
 	}
 	d := &Dir{root: root, name: abs}
-	d.sweep()
+	_, _ = d.sweep(24 * time.Hour) // best effort: the store may be read-only
 	return d, nil
 }
 

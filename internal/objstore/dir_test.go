@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,6 +209,52 @@ func TestOpenDirSweeps(t *testing.T) {
 	complete(t, u)
 	if get(t, s, "x") != "data" {
 		t.Error("the upload suffered")
+	}
+}
+
+// TestDirAbortUploadsSparesTheLiving: somebody else may begin to write just when
+// leftovers are removed.
+func TestDirAbortUploadsSparesTheLiving(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	stop := sync.OnceFunc(func() { close(done); wg.Wait() })
+	defer stop()
+	other := openDir(t, dir)
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if _, err := other.AbortUploads(t.Context(), ""); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for i := range 300 {
+		u := create(t, s, fmt.Sprint(i))
+		writePart(t, u, 1, "data")
+		complete(t, u)
+	}
+	stop()
+	if n := len(list(t, s, "")); n != 300 {
+		t.Errorf("%d of 300 objects", n)
+	}
+}
+
+// TestDirModes: what is in the bucket is nobody else's business.
+func TestDirModes(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := t.TempDir()
+	put(t, openDir(t, dir), "a/b/x", "data")
+	for name, want := range map[string]fs.FileMode{"a": 0o750, "a/b": 0o750, "a/b/x": 0o640, objstore.TmpDir: 0o750} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want %v", name, info.Mode().Perm(), err, want)
+		}
 	}
 }
 

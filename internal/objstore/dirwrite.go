@@ -55,17 +55,34 @@ func (t *tempFile) startWriting(offset, size int64) {
 }
 
 func (d *Dir) newTemp() (*tempFile, error) {
-	if err := d.root.Mkdir(tmpDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := d.root.Mkdir(tmpDir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
+	for {
+		t, err := d.tryTemp()
+		if err != nil || t != nil {
+			return t, err
+		}
+	}
+}
+
+// tryTemp returns nil where a sweep took the file before its lock was on it.
+func (d *Dir) tryTemp() (*tempFile, error) {
 	name := path.Join(tmpDir, rand.Text())
-	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
 	if err != nil {
 		return nil, err
 	}
 	t := &tempFile{d: d, f: f, name: name}
-	if err := tryLock(f); err != nil {
+	err = tryLock(f)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, f.Close() // the sweep has it
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), t.drop())
+	}
+	if _, err := d.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil, f.Close()
 	}
 	return t, nil
 }
@@ -91,7 +108,7 @@ func (t *tempFile) move(name string) error {
 	// Again when a Delete removes a folder that has become empty meanwhile:
 	// then it was there for one call and is not for the next.
 	for range 20 {
-		if err = t.d.root.MkdirAll(path.Dir(name), 0o755); err == nil {
+		if err = t.d.root.MkdirAll(path.Dir(name), 0o750); err == nil {
 			err = t.d.root.Rename(t.name, name)
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
@@ -137,31 +154,63 @@ func (d *Dir) syncFolders(dir string) error {
 	}
 }
 
-// sweep removes the temporary files of processes that died, best effort: the
-// store may be read-only. An upload may well take longer than a day, but not
-// without its lock.
-func (d *Dir) sweep() {
+// AbortUploads removes the temporary files of dead processes, of whatever key.
+func (d *Dir) AbortUploads(ctx context.Context, prefix string) (int, error) {
+	err := ctx.Err()
+	if err == nil {
+		var n int
+		if n, err = d.sweep(0); err == nil {
+			return n, nil
+		}
+	}
+	return 0, d.fail("abort uploads of", prefix, err)
+}
+
+// sweep removes the temporary files of processes that died, so many as were not
+// written to for age. An upload may well take longer than that, but not without
+// its lock.
+func (d *Dir) sweep(age time.Duration) (n int, err error) {
 	folder, err := d.root.Open(tmpDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
 	if err != nil {
-		return
+		return 0, err
 	}
 	defer folder.Close()
-	names, _ := folder.Readdirnames(-1)
+	names, err := folder.Readdirnames(-1)
+	errs := []error{err}
 	for _, name := range names {
-		name = path.Join(tmpDir, name)
-		info, err := d.root.Lstat(name)
-		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < 24*time.Hour {
-			continue
+		swept, err := d.sweepFile(path.Join(tmpDir, name), age)
+		if swept {
+			n++
 		}
-		f, err := d.root.Open(name)
-		if err != nil {
-			continue
-		}
-		if tryLock(f) == nil {
-			_ = d.root.Remove(name)
-		}
-		f.Close()
+		errs = append(errs, err)
 	}
+	return n, errors.Join(errs...)
+}
+
+func (d *Dir) sweepFile(name string, age time.Duration) (swept bool, err error) {
+	info, err := d.root.Lstat(name)
+	if err == nil && (!info.Mode().IsRegular() || time.Since(info.ModTime()) < age) {
+		return false, nil
+	}
+	var f *os.File
+	if err == nil {
+		f, err = d.root.Open(name)
+	}
+	if err == nil {
+		defer f.Close()
+		err = tryLock(f)
+	}
+	if err == nil {
+		err = d.root.Remove(name)
+	}
+	// Alive, or published or dropped meanwhile.
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // tryLock locks f for its process, or fails at once if another one has it.

@@ -69,6 +69,15 @@ type Store interface {
 	// do not exist are no error. It tries all and joins the errors.
 	Delete(ctx context.Context, keys ...string) error
 
+	// AbortUploads drops unfinished uploads of keys that begin with prefix,
+	// whoever began them, and tells how many those were: a process that was
+	// killed could not do it. What somebody still uploads there would fail, so
+	// it may be called only while nobody does. Objects are left alone.
+	//
+	// A Dir knows whether the process of an upload still lives, but not the
+	// key: it drops all uploads of dead processes, and none of living ones.
+	AbortUploads(ctx context.Context, prefix string) (int, error)
+
 	// String is the store's URL without secrets, for messages.
 	String() string
 }

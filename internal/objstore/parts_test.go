@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/objstore/objstoretest"
 )
 
 func testPartsAnyOrder(t *testing.T, s fixture, dir string) {
@@ -131,5 +135,62 @@ func testAbortAfterCancel(t *testing.T, s fixture, dir string) {
 	}
 	if err := u.Abort(); err != nil {
 		t.Error(err)
+	}
+}
+
+func testAbortUploads(t *testing.T, s fixture, dir string) {
+	put(t, s, dir+"a/object", "data")
+	for _, key := range []string{"a/1", "a/2/x", "b/1"} {
+		s.abandon(dir + key)
+	}
+	n, err := s.AbortUploads(t.Context(), dir+"a/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := s.unfinished()
+	if n != 3-len(left) || n < 2 {
+		t.Errorf("dropped %d; left are %q", n, left)
+	}
+	for _, key := range left { // a Dir leaves none
+		if !strings.HasSuffix(key, "/b/1") {
+			t.Errorf("%s is left", key)
+		}
+	}
+	for range 2 {
+		if _, err := s.AbortUploads(t.Context(), dir); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := list(t, s, dir); !slices.Equal(got, []string{dir + "a/object"}) {
+		t.Errorf("the objects are %q", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.AbortUploads(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestAbortUploadsPages has more uploads than a page holds, two of each key.
+func TestAbortUploadsPages(t *testing.T) {
+	o := objstoretest.VersityGW(t)
+	s := openS3(t, o)
+	var g errgroup.Group
+	g.SetLimit(8)
+	const keys = 520
+	for i := range 2 * keys {
+		g.Go(func() error {
+			_, err := s.Create(t.Context(), fmt.Sprintf("x/%d", i%keys))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.AbortUploads(t.Context(), "x/"); n != 2*keys || err != nil {
+		t.Errorf("dropped %d of %d, %v", n, 2*keys, err)
+	}
+	if left := objstoretest.Uploads(t, o); len(left) > 0 {
+		t.Errorf("%d are left", len(left))
 	}
 }

@@ -10,14 +10,12 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -34,33 +32,21 @@ type S3Options struct {
 	CAFile        string // PEM certificates to trust besides the system's
 }
 
-// timing is how patient an S3 is.
-type timing struct {
-	attempts   int           // of a request, and of a body without progress
-	maxBackoff time.Duration // between them: random, doubling from a second up to this
-	connect    time.Duration // to connect, and for the TLS handshake
-	stall      time.Duration // without a byte in either direction
-}
-
-// A gateway that restarts is away for less than a minute: eight attempts are
-// spread over 35 seconds in the mean, 71 at most. A body has no time limit as
-// long as bytes flow: parts may be large and lines slow.
-var patient = timing{attempts: 8, maxBackoff: 20 * time.Second, connect: 30 * time.Second, stall: 2 * time.Minute}
-
 // S3 is a bucket of an S3 service, or what is below a prefix in one. It speaks
 // what Ceph's gateway, Amazon and versitygw have in common: Content-MD5 on
 // uploads, and none of the newer checksums, which break Ceph's.
 //
-// Requests are repeated after broken connections, timeouts, and answers of 5xx
-// and SlowDown. Keys are UTF-8 without control characters: a listing cannot
+// Requests are repeated after broken connections, timeouts, and answers of 5xx,
+// 429 and SlowDown, for two minutes or a little longer (see timing); never after
+// other answers of 4xx. The log tells when that takes its time. Keys are UTF-8 without control characters: a listing cannot
 // carry others.
 type S3 struct {
-	client  *s3.Client
-	bucket  string
-	prefix  string // empty, or with the slash at its end
-	secrets []string
-	timing  timing
-	backoff retry.BackoffDelayer
+	client   *s3.Client
+	bucket   string
+	prefix   string // empty, or with the slash at its end
+	endpoint string // for messages; empty is Amazon's
+	secrets  []string
+	timing   timing
 }
 
 var _ Store = (*S3)(nil)
@@ -75,7 +61,6 @@ func openS3(ctx context.Context, o S3Options, t timing) (*S3, error) {
 		bucket:  o.Bucket,
 		secrets: []string{o.SecretKey, o.AccessKey},
 		timing:  t,
-		backoff: retry.NewExponentialJitterBackoff(t.maxBackoff),
 	}
 	if p := strings.Trim(o.Prefix, "/"); p != "" {
 		s.prefix = p + "/"
@@ -85,7 +70,7 @@ func openS3(ctx context.Context, o S3Options, t timing) (*S3, error) {
 	}
 	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1)})
 	if err != nil {
-		return nil, s.fail("open", "", err)
+		return nil, s.fail(toOpen, "", err)
 	}
 	return s, nil
 }
@@ -102,6 +87,7 @@ func (s *S3) connect(o S3Options) error {
 	if err != nil {
 		return err
 	}
+	s.endpoint = aws.ToString(endpoint)
 	client, err := newHTTPClient(o, s.timing)
 	if err != nil {
 		return err
@@ -113,6 +99,7 @@ func (s *S3) connect(o S3Options) error {
 		Credentials:                credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey, ""),
 		HTTPClient:                 client,
 		Retryer:                    s.retryer(),
+		APIOptions:                 []func(*middleware.Stack) error{countFailures},
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 	})
@@ -142,17 +129,6 @@ func (o S3Options) place() (endpoint *string, region string, err error) {
 	return &full, region, nil
 }
 
-func (s *S3) retryer() aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = s.timing.attempts
-		o.Backoff = s.backoff
-		// The limiter of the SDK ends retries early when many requests fail at
-		// once, which is just what a restart of the gateway looks like.
-		o.RateLimiter = ratelimit.None
-		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(isRetryable)}, o.Retryables...)
-	})
-}
-
 // withMD5 adds Content-MD5, which every S3 service checks.
 var withMD5 = s3.WithAPIOptions(smithyhttp.AddContentChecksumMiddleware)
 
@@ -171,7 +147,7 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				yield(Object{}, s.fail("list", prefix, err))
+				yield(Object{}, s.fail(toList, prefix, err))
 				return
 			}
 			for _, o := range page.Contents {
@@ -192,7 +168,7 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 func (s *S3) Head(ctx context.Context, key string) (Object, error) {
 	o, _, err := s.head(ctx, key)
 	if err != nil {
-		return Object{}, s.fail("look up", key, err)
+		return Object{}, s.fail(toLookUp, key, err)
 	}
 	return o, nil
 }
@@ -212,13 +188,13 @@ func (s *S3) head(ctx context.Context, key string) (o Object, etag string, err e
 // Put writes an object in one request.
 func (s *S3) Put(ctx context.Context, key string, data []byte) error {
 	if key == "" {
-		return s.fail("write", key, errNoKey)
+		return s.fail(toWrite, key, errNoKey)
 	}
 	_, err := s.client.PutObject(ctx, &s3.PutObjectInput{
 		Bucket: &s.bucket, Key: s.full(key), Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
 	}, withMD5)
 	if err != nil {
-		return s.fail("write", key, err)
+		return s.fail(toWrite, key, err)
 	}
 	return nil
 }
@@ -227,7 +203,7 @@ func (s *S3) Put(ctx context.Context, key string, data []byte) error {
 func (s *S3) Delete(ctx context.Context, keys ...string) error {
 	var errs []error
 	if slices.Contains(keys, "") {
-		errs = append(errs, s.fail("delete", "", errNoKey))
+		errs = append(errs, s.fail(toDelete, "", errNoKey))
 		keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "" })
 	}
 	for batch := range slices.Chunk(keys, 1000) {
@@ -248,13 +224,13 @@ func (s *S3) deleteBatch(ctx context.Context, keys []string) []error {
 		Bucket: &s.bucket, Delete: &types.Delete{Objects: ids, Quiet: aws.Bool(true)},
 	}, withMD5)
 	if err != nil {
-		return []error{s.fail(fmt.Sprintf("delete %d objects, the first", len(keys)), keys[0], err)}
+		return []error{s.fail(toDelete.as(fmt.Sprintf("delete %d objects, the first", len(keys))), keys[0], err)}
 	}
 	var errs []error
 	for _, e := range out.Errors {
 		if code := aws.ToString(e.Code); code != "NoSuchKey" {
 			key := strings.TrimPrefix(aws.ToString(e.Key), s.prefix)
-			errs = append(errs, s.newError("delete", key, kindOf(code, 0), code+": "+aws.ToString(e.Message), nil))
+			errs = append(errs, s.newError(toDelete, key, code, 0, code+": "+aws.ToString(e.Message), nil))
 		}
 	}
 	return errs
@@ -264,7 +240,7 @@ func (s *S3) deleteBatch(ctx context.Context, keys []string) []error {
 func (s *S3) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	r, err := s.get(ctx, key, offset, length)
 	if err != nil {
-		return nil, s.fail("read", key, err)
+		return nil, s.fail(toRead, key, err)
 	}
 	return r, nil
 }

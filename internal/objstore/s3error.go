@@ -1,17 +1,12 @@
 package objstore
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 )
@@ -26,32 +21,89 @@ type requestError struct {
 func (e *requestError) Error() string   { return e.text }
 func (e *requestError) Unwrap() []error { return e.causes }
 
-// fail names the object and translates an error of the SDK.
-func (s *S3) fail(op, key string, err error) error {
-	return s.newError(op, key, kindOf(codeOf(err), statusOf(err)), detail(err), err)
+// operation is what was to be done, and who must have allowed it.
+type operation struct {
+	text string // what comes before the object's name
+	may  string // what the keys may not do if it is denied
+	ask  string // the permission, in the terms of bucket policies
 }
 
-// newError makes a requestError; kind and cause may be nil.
-func (s *S3) newError(op, key string, kind error, detail string, cause error) error {
-	for _, secret := range s.secrets {
-		// A shorter one is no secret, and part of ordinary words.
-		if len(secret) >= 8 {
-			detail = strings.ReplaceAll(detail, secret, "***")
-		}
+var (
+	toOpen    = operation{"open", "list the bucket", "s3:ListBucket"}
+	toList    = operation{"list", "list the bucket", "s3:ListBucket"}
+	toLookUp  = operation{"look up", "read it", "s3:GetObject"}
+	toRead    = operation{"read", "read it", "s3:GetObject"}
+	toWrite   = operation{"write", "write it", "s3:PutObject"}
+	toDelete  = operation{"delete", "delete it", "s3:DeleteObject"}
+	toAbort   = operation{"abort the upload of", "abort uploads", "s3:AbortMultipartUpload"}
+	toUploads = operation{"list the uploads of", "list uploads", "s3:ListBucketMultipartUploads"}
+)
+
+// as is the same under another text.
+func (o operation) as(text string) operation {
+	o.text = text
+	return o
+}
+
+// advice says what to do about a denial that is about this operation, not about
+// the keys themselves.
+func (o operation) advice(code, message string) string {
+	switch {
+	case code != "AccessDenied" && code != "Forbidden": // a HEAD's answer has no other code
+		return ""
+	case strings.Contains(strings.ToLower(message), "object lock"):
+		return "the bucket's object lock keeps it until its retention ends"
 	}
+	text := fmt.Sprintf("these keys may not %s: ask for %s", o.may, o.ask)
+	if o == toRead || o == toLookUp {
+		text += ", or for s3:ListBucket: without that, this is also the answer where nothing is"
+	}
+	return text
+}
+
+// fail names the object and translates an error of the SDK.
+func (s *S3) fail(op operation, key string, err error) error {
+	return s.newError(op, key, codeOf(err), statusOf(err), detail(err), err)
+}
+
+// newError makes a requestError; code, status and cause may be empty.
+func (s *S3) newError(op operation, key, code string, status int, detail string, cause error) error {
 	var e requestError
-	if kind != nil {
+	if kind := kindOf(code, status); kind != nil {
 		e.causes = append(e.causes, kind)
-		detail = fmt.Sprintf("%v (%s)", kind, detail)
+		text := kind.Error()
+		if advice := op.advice(code, detail); advice != "" {
+			text += ": " + advice
+		}
+		detail = fmt.Sprintf("%s (%s)", text, detail)
 	}
 	if cause != nil {
 		e.causes = append(e.causes, cause)
 	}
-	e.text = op + " " + s.String() + ": " + detail
+	e.text = op.text + " " + s.place() + ": " + s.clean(detail)
 	if key != "" {
-		e.text = fmt.Sprintf("%s %q in %s: %s", op, key, s, detail)
+		e.text = fmt.Sprintf("%s %q in %s: %s", op.text, key, s.place(), s.clean(detail))
 	}
 	return &e
+}
+
+// place names the bucket and the service.
+func (s *S3) place() string {
+	if s.endpoint == "" {
+		return s.String()
+	}
+	return s.String() + " at " + s.endpoint
+}
+
+// clean takes the keys out of a text.
+func (s *S3) clean(text string) string {
+	for _, secret := range s.secrets {
+		// A shorter one is no secret, and part of ordinary words.
+		if len(secret) >= 8 {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
 }
 
 // kindOf finds the sentinel of an answer. The status alone does not make an
@@ -65,6 +117,8 @@ func kindOf(code string, status int) error {
 		return ErrDenied
 	case "PreconditionFailed": // If-Match, when a read is resumed
 		return ErrChanged
+	case "RequestTimeTooSkewed": // 403, but the keys may be right
+		return nil
 	}
 	switch status {
 	case http.StatusForbidden, http.StatusUnauthorized:
@@ -90,7 +144,7 @@ var hints = map[string]string{
 	"NoSuchBucket":                 "check the bucket and the endpoint",
 	"AuthorizationHeaderMalformed": "check the region",
 	"PermanentRedirect":            "check the region and the endpoint",
-	"RequestTimeTooSkewed":         "set the clock",
+	"RequestTimeTooSkewed":         "set the clock of this host",
 }
 
 // detail is the text of what went wrong, and with how many attempts.
@@ -98,6 +152,10 @@ func detail(err error) string {
 	var text string
 	var api smithy.APIError
 	var request *url.Error
+	var gaveUp *gaveUpError
+	if errors.As(err, &gaveUp) {
+		err = gaveUp.last
+	}
 	switch {
 	case errors.As(err, &api):
 		text = answerText(api)
@@ -110,9 +168,8 @@ func detail(err error) string {
 	if errors.As(err, &answer) && answer.RequestID != "" {
 		text += ", request " + answer.RequestID
 	}
-	var attempts *retry.MaxAttemptsError
-	if errors.As(err, &attempts) {
-		text += fmt.Sprintf(", after %d attempts", attempts.Attempt)
+	if gaveUp != nil {
+		text += ", " + gaveUp.effort.String()
 	}
 	return text
 }
@@ -130,18 +187,4 @@ func answerText(api smithy.APIError) string {
 		}
 	}
 	return text
-}
-
-// isRetryable adds to what the SDK knows.
-func isRetryable(err error) aws.Ternary {
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.Is(err, context.Canceled):
-		return aws.FalseTernary
-	case errors.As(err, &certificate): // the next one is no better
-		return aws.FalseTernary
-	case errors.Is(err, io.ErrUnexpectedEOF): // an answer that was cut off
-		return aws.TrueTernary
-	}
-	return aws.UnknownTernary
 }

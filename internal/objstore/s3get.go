@@ -25,9 +25,9 @@ type s3Reader struct {
 	etag     string // of the version
 	pos, end int64
 
-	body     io.ReadCloser // nil between two requests
-	failures int           // since the last byte
-	err      error         // final
+	body   io.ReadCloser // nil between two requests
+	effort effort        // since the last byte
+	err    error         // final
 }
 
 func (s *S3) get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
@@ -99,7 +99,7 @@ func (r *s3Reader) Read(p []byte) (int, error) {
 		n, err := r.body.Read(p[:min(int64(len(p)), r.end-r.pos)])
 		r.pos += int64(n)
 		if n > 0 {
-			r.failures = 0
+			r.effort = effort{}
 		}
 		if err != nil {
 			r.disconnect(err)
@@ -122,7 +122,7 @@ func (r *s3Reader) Read(p []byte) (int, error) {
 func (r *s3Reader) disconnect(cause error) {
 	r.body.Close()
 	r.body = nil
-	r.failures++
+	final := r.effort.fail(r.s.timing)
 	if r.pos == r.end {
 		return
 	}
@@ -131,17 +131,19 @@ func (r *s3Reader) disconnect(cause error) {
 	}
 	switch {
 	case r.ctx.Err() != nil:
-		r.err = r.s.fail("read", r.key, r.ctx.Err())
-	case r.failures >= r.s.timing.attempts:
-		cause = errors.Join(io.ErrUnexpectedEOF, cause)
-		r.err = r.s.fail("read", r.key, fmt.Errorf("no progress at byte %d after %d attempts: %w", r.pos, r.failures, cause))
+		r.err = r.s.fail(toRead, r.key, r.ctx.Err())
+	case final:
+		if !errors.Is(cause, io.ErrUnexpectedEOF) {
+			cause = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, cause)
+		}
+		r.err = r.s.fail(toRead, r.key, fmt.Errorf("no progress at byte %d %v: %w", r.pos, r.effort, cause))
 	}
 }
 
 // resume asks for the rest, of the same version.
 func (r *s3Reader) resume() error {
 	if err := r.wait(); err != nil {
-		return r.s.fail("read", r.key, err)
+		return r.s.fail(toRead, r.key, err)
 	}
 	asked := byteRange(r.pos, r.end)
 	out, err := r.s.client.GetObject(r.ctx, &s3.GetObjectInput{
@@ -162,22 +164,18 @@ func (r *s3Reader) resume() error {
 	if statusOf(err) == http.StatusRequestedRangeNotSatisfiable {
 		err = fmt.Errorf("%w: it is shorter now", ErrChanged)
 	}
-	return r.s.fail("read", r.key, err)
+	return r.s.fail(toRead, r.key, err)
 }
 
 // wait spreads the attempts; the first comes at once.
 func (r *s3Reader) wait() error {
-	if r.failures < 2 {
+	if r.effort.failures < 2 {
 		return r.ctx.Err()
-	}
-	delay, err := r.s.backoff.BackoffDelay(r.failures-2, nil)
-	if err != nil {
-		return err
 	}
 	select {
 	case <-r.ctx.Done():
 		return r.ctx.Err()
-	case <-time.After(delay):
+	case <-time.After(r.s.timing.delay(r.effort.failures - 1)):
 		return nil
 	}
 }

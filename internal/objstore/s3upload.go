@@ -16,8 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// abortTimeout limits an Abort, which runs when its caller is on the way out.
-const abortTimeout = time.Minute
+// abortTimeout limits an Abort, which runs when its caller is on the way out,
+// most often because the store could not be reached for long already.
+const abortTimeout = 20 * time.Second
 
 // errEnded is not left to the service: Ceph takes a Complete after an Abort for
 // a second one, and would have us wait for the first.
@@ -43,18 +44,18 @@ type s3Part struct {
 // Create begins a multipart upload.
 func (s *S3) Create(ctx context.Context, key string) (Upload, error) {
 	if key == "" {
-		return nil, s.fail("write", key, errNoKey)
+		return nil, s.fail(toWrite, key, errNoKey)
 	}
 	out, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &s.bucket, Key: s.full(key)})
 	if err != nil {
-		return nil, s.fail("write", key, err)
+		return nil, s.fail(toWrite, key, err)
 	}
 	return &s3Upload{s: s, ctx: ctx, key: key, id: aws.ToString(out.UploadId), parts: make(map[int]s3Part)}, nil
 }
 
 func (u *s3Upload) WritePart(ctx context.Context, n int, data []byte) error {
 	if err := u.writePart(ctx, n, data); err != nil {
-		return u.s.fail(fmt.Sprintf("write part %d of", n), u.key, err)
+		return u.s.fail(toWrite.as(fmt.Sprintf("write part %d of", n)), u.key, err)
 	}
 	return nil
 }
@@ -100,7 +101,7 @@ func (u *s3Upload) Complete(ctx context.Context) error {
 		err = errEnded
 	}
 	if err != nil {
-		return u.s.fail("write", u.key, err)
+		return u.s.fail(toWrite, u.key, err)
 	}
 	parts := make([]types.CompletedPart, len(u.parts))
 	for i := range parts {
@@ -112,7 +113,7 @@ func (u *s3Upload) Complete(ctx context.Context) error {
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	if err != nil && !u.arrived(ctx) {
-		return u.s.fail("write", u.key, err)
+		return u.s.fail(toWrite, u.key, err)
 	}
 	u.ended = true
 	return nil
@@ -148,13 +149,53 @@ func (u *s3Upload) Abort() error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), abortTimeout)
 	defer cancel()
-	_, err := u.s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &u.s.bucket, Key: u.s.full(u.key), UploadId: &u.id,
-	})
-	// Gone is gone: an attempt before may have done it.
-	if err != nil && codeOf(err) != "NoSuchUpload" {
-		return u.s.fail("abort the upload of", u.key, err)
+	if err := u.s.abort(ctx, u.key, u.id); err != nil {
+		return err
 	}
 	u.ended = true
+	return nil
+}
+
+// AbortUploads drops the unfinished uploads below prefix. It tries all that it
+// sees and joins the errors. What follows a page is found by listing anew, since
+// its uploads are gone then: the marker of the next page would be one of them.
+func (s *S3) AbortUploads(ctx context.Context, prefix string) (n int, err error) {
+	var errs []error
+	seen := map[string]bool{}
+	for more, fresh := true, true; more && fresh && ctx.Err() == nil; {
+		page, err := s.client.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: s.full(prefix)})
+		if err != nil {
+			errs = append(errs, s.fail(toUploads, prefix, err))
+			break
+		}
+		more, fresh = aws.ToBool(page.IsTruncated), false
+		for _, u := range page.Uploads {
+			id := aws.ToString(u.UploadId)
+			key, ours := strings.CutPrefix(aws.ToString(u.Key), s.prefix)
+			if seen[id] || !ours || !strings.HasPrefix(key, prefix) {
+				continue
+			}
+			seen[id], fresh = true, true
+			if err := s.abort(ctx, key, id); err != nil {
+				errs = append(errs, err)
+			} else {
+				n++
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return n, errors.Join(errs...)
+	}
+	return n, ctx.Err()
+}
+
+// abort drops an upload. Gone is gone: an attempt before may have done it.
+func (s *S3) abort(ctx context.Context, key, id string) error {
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &s.bucket, Key: s.full(key), UploadId: &id,
+	})
+	if err != nil && codeOf(err) != "NoSuchUpload" {
+		return s.fail(toAbort, key, err)
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package objstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -24,13 +25,19 @@ type fixture struct {
 	objstore.Store
 	// unfinished names the writes that were neither completed nor aborted.
 	unfinished func() []string
+	// abandon begins an upload as a process does that is killed then.
+	abandon func(key string)
 	// isFolder says that the server keeps keys as paths, so "//" is "/".
 	isFolder bool
 }
 
 func TestDirStore(t *testing.T) {
 	dir := t.TempDir()
-	testStore(t, fixture{Store: openDir(t, dir), unfinished: func() []string { return dirNames(t, dir, objstore.TmpDir) }})
+	testStore(t, fixture{
+		Store:      openDir(t, dir),
+		unfinished: func() []string { return dirNames(t, dir, objstore.TmpDir) },
+		abandon:    func(string) { writeFile(t, filepath.Join(dir, objstore.TmpDir, rand.Text()), "data") },
+	})
 }
 
 func TestS3Store(t *testing.T) {
@@ -47,7 +54,7 @@ func TestS3Prefix(t *testing.T) {
 	o.Prefix = "pre/fix"
 	s := s3Fixture(t, o)
 	for name, test := range map[string]func(*testing.T, fixture, string){
-		"OddKeys": testOddKeys, "Ranges": testRanges, "ListOrder": testListOrder, "Overwrite": testOverwrite, "Delete": testDelete,
+		"AbortUploads": testAbortUploads, "OddKeys": testOddKeys, "Ranges": testRanges, "ListOrder": testListOrder, "Overwrite": testOverwrite, "Delete": testDelete,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s, name+"/") })
 	}
@@ -62,7 +69,14 @@ func TestS3Prefix(t *testing.T) {
 
 func s3Fixture(t *testing.T, o objstore.S3Options) fixture {
 	return fixture{
-		Store:      openS3(t, o),
+		Store: openS3(t, o),
+		abandon: func(key string) {
+			u, err := openS3(t, o).Create(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writePart(t, u, 1, "data")
+		},
 		unfinished: func() []string { return objstoretest.Uploads(t, o) },
 		isFolder:   !objstoretest.IsExternal(),
 	}
@@ -121,6 +135,7 @@ func testStore(t *testing.T, s fixture) {
 		"PartsRefused":     testPartsRefused,
 		"Abort":            testAbort,
 		"AbortAfterCancel": testAbortAfterCancel,
+		"AbortUploads":     testAbortUploads,
 		"WriteStream":      testWriteStream,
 		"WriteStreamFails": testWriteStreamFails,
 		"Cancelled":        testCancelled,

@@ -40,10 +40,11 @@ func VersityGW(t testing.TB) objstore.S3Options {
 		o.AccessKey = os.Getenv("FIRN_TEST_S3_ACCESS_KEY")
 		o.SecretKey = os.Getenv("FIRN_TEST_S3_SECRET_KEY")
 	} else {
-		o.Region, o.AccessKey, o.SecretKey = region, accessKey, secretKey
-		o.Endpoint = startVersityGW(t)
+		bucket := o.Bucket
+		o = Gateway{}.Start(t)
+		o.Bucket = bucket
 	}
-	client := newClient(t, o)
+	client := Client(t, o)
 	if _, err := client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &o.Bucket}); err != nil {
 		t.Fatalf("create a bucket at %s: %v", o.Endpoint, err)
 	}
@@ -60,7 +61,7 @@ func IsExternal() bool { return os.Getenv("FIRN_TEST_S3_ENDPOINT") != "" }
 // completed nor aborted.
 func Uploads(t testing.TB, o objstore.S3Options) []string {
 	t.Helper()
-	out, err := newClient(t, o).ListMultipartUploads(context.Background(), &s3.ListMultipartUploadsInput{Bucket: &o.Bucket})
+	out, err := Client(t, o).ListMultipartUploads(context.Background(), &s3.ListMultipartUploadsInput{Bucket: &o.Bucket})
 	if err != nil {
 		t.Fatalf("list the uploads of %s: %v", o.Bucket, err)
 	}
@@ -71,8 +72,8 @@ func Uploads(t testing.TB, o objstore.S3Options) []string {
 	return keys
 }
 
-// newClient is the SDK as it comes, not the store under test.
-func newClient(t testing.TB, o objstore.S3Options) *s3.Client {
+// Client is the SDK as it comes, not the store under test.
+func Client(t testing.TB, o objstore.S3Options) *s3.Client {
 	t.Helper()
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if o.CAFile != "" {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chipster/firn/internal/objstore"
 )
 
 const (
@@ -18,24 +20,61 @@ const (
 	secretKey = "firn-test-secret-key"
 )
 
-// startVersityGW starts a server and returns its URL.
-func startVersityGW(t testing.TB) string {
+// Gateway is a versitygw with what the server of the environment may lack.
+type Gateway struct {
+	Accounts bool // besides root's, see AddAccount
+	Versions bool // buckets may keep versions, and lock them
+}
+
+// Start starts the server for the test and returns how root reaches it; there is
+// no bucket.
+func (g Gateway) Start(t testing.TB) objstore.S3Options {
 	t.Helper()
 	program, dir := findVersityGW(t), t.TempDir()
 	for range 5 {
-		if url, ok := tryVersityGW(t, program, dir); ok {
-			return url
+		if url, ok := g.try(t, program, dir); ok {
+			return objstore.S3Options{Endpoint: url, PathStyle: true, Region: region, AccessKey: accessKey, SecretKey: secretKey}
 		}
 	}
 	t.Fatal("versitygw does not start: see its output above")
-	return ""
+	return objstore.S3Options{}
 }
 
-// tryVersityGW fails where another process takes the free port first.
-func tryVersityGW(t testing.TB, program, dir string) (string, bool) {
+// AddAccount makes an account on a Gateway, and returns o with its keys. It may
+// do what the policies of buckets say, and nothing else.
+func AddAccount(t testing.TB, o objstore.S3Options, name string) objstore.S3Options {
+	t.Helper()
+	secret := name + "-secret-key"
+	cmd := exec.Command(findVersityGW(t), "admin", "--endpoint-url", o.Endpoint, "--region", o.Region,
+		"create-user", "--access", name, "--secret", secret, "--role", "user")
+	cmd.Env = append(os.Environ(), "ADMIN_ACCESS_KEY="+o.AccessKey, "ADMIN_SECRET_KEY="+o.SecretKey)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make the account %s: %v: %s", name, err, out)
+	}
+	o.AccessKey, o.SecretKey = name, secret
+	return o
+}
+
+// try fails where another process takes the free port first.
+func (g Gateway) try(t testing.TB, program, dir string) (string, bool) {
 	address := freeAddress(t)
+	folder := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	args := []string{"--quiet", "--keep-alive", "--region", region, "--port", address}
+	if g.Accounts {
+		args = append(args, "--iam-dir", folder("accounts"))
+	}
+	args = append(args, "posix")
+	if g.Versions {
+		args = append(args, "--versioning-dir", folder("versions"))
+	}
 	var output bytes.Buffer
-	cmd := exec.Command(program, "--quiet", "--keep-alive", "--region", region, "--port", address, "posix", dir)
+	cmd := exec.Command(program, append(args, folder("buckets"))...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	// Dies with a test process that is killed or panics.
