@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -14,58 +15,217 @@ import (
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // backup is a backup in the making, of files or of a database.
 type backup struct {
 	store      objstore.Store
 	recipients envelope.Recipients
-	sealedFor  string // the recipients' id, for the list
+	sealedFor  string            // the recipients' id, for the list
+	signer     *signature.Signer // nil: lists are not signed
 	log        *slog.Logger
-	name       backupname.Name
-	base       backupname.Name // the newest archive; zero: there is none
-	parts      partPool
+	now        func() time.Time
+	patience   time.Duration // between two attempts to be the only upload
+
+	name    backupname.Name
+	base    backupname.Name // the newest archive; zero: there is none
+	resumed *inBucket       // the unfinished backup that this one goes on with; nil: a new one
+	lease   *lease
+	began   time.Time // by the bucket's clock
+	parts   partPool
 }
 
-// begin names the backup of a storage, and looks at what the bucket has.
-func (b *backup) begin(ctx context.Context, storage string, now time.Time) (err error) {
+// resumeFor is how old a backup may be that a run goes on with: its name says
+// when it began. The archiver keeps unfinished ones for as long.
+const resumeFor = 3 * 24 * time.Hour
+
+// maxSkew is how far this host's clock may be from the bucket's, for backups are
+// named by it and old ones deleted by their names.
+const maxSkew = time.Hour
+
+// begin makes this run the only one of its storage, looks at what the bucket
+// has, and names the backup. The context that it returns ends when the run has
+// to. Whoever called it calls end.
+func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ context.Context, err error) {
 	if b.sealedFor, err = b.recipients.ID(); err != nil {
-		return err
+		return nil, err
 	}
 	session, err := b.recipients.NewSession()
 	if err != nil {
-		return err // now rather than after an hour of reading
+		return nil, err // now rather than after an hour of reading
 	}
 	session.Wipe()
-	if b.name, err = backupname.New(storage, now); err != nil {
-		return err
+	const attempts = 4
+	var bucket []*inBucket
+	for n := 1; ; n++ {
+		if b.name, err = backupname.New(storage, b.now()); err != nil {
+			return nil, err
+		}
+		bucket, err = b.acquire(ctx)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrLocked) || n == attempts {
+			return nil, err
+		}
+		// Two that came at once have both given way; now they are apart.
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(b.patience/2 + rand.N(b.patience)):
+		}
 	}
-	newest := backupname.Name{}
-	for object, err := range b.store.List(ctx, storage+"_") {
-		if err != nil {
-			return fmt.Errorf("list backups: %w", err)
+	if err := b.choose(bucket, resume); err != nil {
+		return nil, errors.Join(err, b.end(ctx))
+	}
+	return b.lease.keep(ctx, leaseRenewed), nil
+}
+
+// acquire writes a lease and looks for those of others.
+func (b *backup) acquire(ctx context.Context) (bucket []*inBucket, err error) {
+	b.lease = newLease(b.store, b.name, b.now())
+	if b.began, err = b.lease.write(ctx); err == nil {
+		if bucket, err = look(ctx, b.store, b.name.Storage()); err == nil {
+			err = b.alone(ctx, bucket)
 		}
-		folder, file, _ := strings.Cut(object.Key, "/")
-		name, err := backupname.Parse(folder)
-		if err != nil || name.Storage() != storage {
-			continue
+	}
+	if err == nil {
+		if skew := time.Since(b.began); skew.Abs() > maxSkew {
+			err = fmt.Errorf("%w: it is %s, and %s by the bucket's; set the clock", ErrClock,
+				time.Now().UTC().Format(time.RFC3339), b.began.UTC().Format(time.RFC3339))
 		}
-		if manifest.IsListName(file) && (newest.IsZero() || backupname.Compare(name, newest) > 0) {
-			newest = name
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.end(ctx))
+	}
+	return bucket, nil
+}
+
+func (b *backup) alone(ctx context.Context, bucket []*inBucket) error {
+	for _, other := range bucket {
+		for _, l := range other.leases {
+			if l.Key == b.lease.key {
+				continue
+			}
+			who, err := holder(ctx, b.store, l, b.began)
+			if err != nil {
+				return err
+			}
+			if who != "" {
+				return fmt.Errorf("%w: %s: %s", ErrLocked, b.name.Storage(), who)
+			}
+			b.log.Info("the lease of an upload that ended without a word is not minded", "lease", l.Key)
 		}
-		if slices.Contains(manifest.ArchiveInfoNames, file) && (b.base.IsZero() || backupname.Compare(name, b.base) > 0) {
-			b.base = name
+	}
+	return nil
+}
+
+// choose finds what the backup builds on, and whether it goes on with one that
+// an earlier run began.
+func (b *backup) choose(bucket []*inBucket, resume bool) error {
+	var newest backupname.Name
+	var unfinished *inBucket
+	for _, other := range bucket {
+		if other.committed {
+			newest = other.name
+			unfinished = nil
+		} else if other.unfinished() {
+			unfinished = other
+		}
+		if other.archived {
+			b.base = other.name
 		}
 	}
 	if !newest.IsZero() && backupname.Compare(newest, b.name) >= 0 {
-		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, now.UTC().Format(time.RFC3339), newest)
+		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, b.now().UTC().Format(time.RFC3339), newest)
+	}
+	if resume && unfinished != nil {
+		if age := b.now().Sub(unfinished.name.Time()); age >= 0 && age < resumeFor {
+			b.name, b.resumed = unfinished.name, unfinished
+			b.log.Info("an unfinished backup is gone on with", "backup", b.name)
+		}
 	}
 	return nil
 }
 
 // publish uploads the list. From then on the backup exists.
 func (b *backup) publish(ctx context.Context, entries []manifest.Entry) error {
+	bucket, err := b.confirm(ctx)
+	if err != nil {
+		return err
+	}
+	packages := map[string]bool{}
+	for i := range entries {
+		if entries[i].Backup == b.name {
+			packages[b.key(entries[i].Package)] = true
+		}
+	}
+	// What cannot be deleted here the archiver deletes after some days.
+	tell := func(err error) {
+		if err != nil {
+			b.log.Log(ctx, levelOf(err), "not all that is of no use any more could be deleted", "storage", b.name.Storage(), "error", err)
+		}
+	}
+	tell(b.sweep(ctx, bucket, packages))
+	if err := b.putList(ctx, b.key(manifest.BackupInfo), entries); err != nil {
+		return err
+	}
+	tell(b.deletePackageLists(ctx, packages))
+	return nil
+}
+
+// levelOf is Debug where somebody chose that the uploader may not delete.
+func levelOf(err error) slog.Level {
+	if errors.Is(err, objstore.ErrDenied) {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
+
+// confirm makes sure that nobody took this run's place: should it have slept for
+// minutes, nobody would know who it is.
+func (b *backup) confirm(ctx context.Context) ([]*inBucket, error) {
+	if err := b.lease.check(); err != nil {
+		return nil, err
+	}
+	bucket, err := look(ctx, b.store, b.name.Storage())
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range bucket {
+		if other.committed && backupname.Compare(other.name, b.name) >= 0 {
+			return nil, fmt.Errorf("%w: %s came meanwhile", ErrLocked, other.name)
+		}
+	}
+	return bucket, nil
+}
+
+// putList uploads a list, and before it its signature: a list is never there
+// without.
+func (b *backup) putList(ctx context.Context, key string, entries []manifest.Entry) error {
 	slices.SortFunc(entries, func(a, b manifest.Entry) int { return strings.Compare(a.Path, b.Path) })
+	if b.signer != nil {
+		list := streamList(entries)
+		sig, err := b.signer.Sign(key, list)
+		list.Close()
+		if err == nil {
+			err = b.store.Put(ctx, key+signature.Suffix, sig)
+		}
+		if err != nil {
+			return fmt.Errorf("sign the list: %w", err)
+		}
+	}
+	list := streamList(entries)
+	defer list.Close()
+	if _, err := objstore.WriteStream(ctx, b.store, key, list, defaultPartSize); err != nil {
+		return fmt.Errorf("upload the list: %w", err)
+	}
+	return nil
+}
+
+// streamList writes the list as it is read.
+func streamList(entries []manifest.Entry) *io.PipeReader {
 	pipe, out := io.Pipe()
 	go func() {
 		w := manifest.NewWriter(out)
@@ -77,32 +237,25 @@ func (b *backup) publish(ctx context.Context, entries []manifest.Entry) error {
 		}
 		out.CloseWithError(w.Flush())
 	}()
-	_, err := objstore.WriteStream(ctx, b.store, b.key(manifest.BackupInfo), pipe, defaultPartSize)
-	pipe.CloseWithError(err)
-	if err != nil {
-		return fmt.Errorf("upload the list: %w", err)
-	}
-	return nil
+	return pipe
 }
 
 func (b *backup) key(file string) string { return b.name.String() + "/" + file }
 
-// discard removes what a failed run has uploaded: the list first, should it have
-// arrived though the bucket did not say so, since with it the backup exists.
-// What cannot be removed the archiver removes after some days.
-func (b *backup) discard(ctx context.Context) {
+// finish ends a run of which err came, and says why it had to end.
+func (b *backup) finish(held context.Context, err error) error {
+	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
+		err = cause
+	}
+	return errors.Join(err, b.end(held))
+}
+
+// end lets others begin. It works also when ctx has ended.
+func (b *backup) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	err := b.store.Delete(ctx, b.key(manifest.BackupInfo))
-	var packages []string
-	for object, lerr := range b.store.List(ctx, b.name.String()+"/") {
-		err = errors.Join(err, lerr)
-		packages = append(packages, object.Key)
+	if err := b.lease.release(ctx); err != nil {
+		return fmt.Errorf("cannot tell the bucket that this upload ended, so others may wait for %s: %w", leaseDead, err)
 	}
-	if err == nil {
-		err = b.store.Delete(ctx, packages...)
-	}
-	if err != nil {
-		b.log.Warn("packages of the failed backup are left behind", "backup", b.name, "error", err)
-	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/postgres"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // DatabaseOptions say which database to back up, where to and for whom. Store,
@@ -22,6 +23,7 @@ type DatabaseOptions struct {
 	Role       string // of the database, such as session-db: names its backups
 	Database   *postgres.Database
 	Recipients envelope.Recipients // for whom to seal
+	Signer     *signature.Signer   // signs the list; nil: nobody does
 
 	Tools  postgres.Tools
 	Format postgres.Format // default: postgres.Plain
@@ -35,6 +37,7 @@ type DatabaseOptions struct {
 	Progress func(bytes int64)
 
 	now      func() time.Time
+	patience time.Duration
 	partSize int
 }
 
@@ -50,6 +53,9 @@ func (o *DatabaseOptions) applyDefaults() {
 	}
 	if o.now == nil {
 		o.now = time.Now
+	}
+	if o.patience == 0 {
+		o.patience = leasePatience
 	}
 	if o.partSize == 0 {
 		o.partSize = defaultPartSize
@@ -70,44 +76,69 @@ type DatabaseReport struct {
 // through the envelope into the bucket, and touches no disk. The rows that are
 // counted and the dump are of one moment, whoever writes meanwhile.
 //
-// A run that fails leaves no backup. Only one run of a role may be under way at
-// a time; it takes three parts of 16 MiB of memory, more from a sealed dump of
-// 20 GB on, and 50 MiB for the sealing.
-func RunDatabase(ctx context.Context, o DatabaseOptions) (*DatabaseReport, error) {
+// A run that fails leaves no backup. Only one run of a role can be under way at a time, see Run; it takes three
+// parts of 16 MiB of memory, more from a sealed dump of 20 GB on, and 50 MiB for
+// the sealing.
+func RunDatabase(ctx context.Context, o DatabaseOptions) (report *DatabaseReport, err error) {
 	o.applyDefaults()
 	start := time.Now()
-	b := &backup{store: o.Store, recipients: o.Recipients, log: o.Logger, parts: partPool{size: o.partSize}}
-	if err := b.begin(ctx, backupname.DatabaseStorage(o.Role), o.now()); err != nil {
-		return nil, err
+	b := &backup{
+		store: o.Store, recipients: o.Recipients, signer: o.Signer, log: o.Logger, now: o.now, patience: o.patience, parts: partPool{size: o.partSize},
 	}
-	conn, err := o.Database.Connect(ctx)
+	held, err := b.begin(ctx, backupname.DatabaseStorage(o.Role), false)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	// Asked first, since what comes before the dump can take long.
-	pgDump, err := o.Tools.PgDump(ctx, conn.Version())
+	defer func() { err = b.finish(held, err) }()
+	r := &databaseRun{DatabaseOptions: o, backup: b}
+	entry, err := r.run(held)
 	if err != nil {
-		return nil, err
-	}
-	o.Logger.Info("database to be dumped", "backup", b.name, "database", o.Database, "server", conn.Version(), "pg_dump", pgDump)
-	if o.RemoveOrphans {
-		if err := o.Database.RemoveOrphans(ctx, o.Tools, conn.Version(), o.Logger); err != nil {
-			o.Logger.Warn("orphaned large objects are not removed, and stay in the dump", "database", o.Database, "error", err)
-		}
-	}
-	r := &databaseRun{DatabaseOptions: o, backup: b, conn: conn}
-	entry, err := r.seal(ctx)
-	if err == nil {
-		err = r.publish(ctx, []manifest.Entry{entry})
-	}
-	if err != nil {
-		r.discard(ctx)
 		return nil, err
 	}
 	return &DatabaseReport{
 		Backup: b.name.String(), Path: entry.Path, Size: entry.Size, Sealed: entry.SealedSize, Rows: entry.Rows, Duration: time.Since(start),
 	}, nil
+}
+
+func (r *databaseRun) run(ctx context.Context) (e manifest.Entry, err error) {
+	if r.conn, err = r.Database.Connect(ctx); err != nil {
+		return e, err
+	}
+	defer r.conn.Close()
+	// Asked first, since what comes before the dump can take long.
+	pgDump, err := r.Tools.PgDump(ctx, r.conn.Version())
+	if err != nil {
+		return e, err
+	}
+	r.log.Info("database to be dumped", "backup", r.name, "database", r.Database, "server", r.conn.Version(), "pg_dump", pgDump)
+	if r.RemoveOrphans {
+		if err := r.Database.RemoveOrphans(ctx, r.Tools, r.conn.Version(), r.log); err != nil {
+			r.log.Warn("orphaned large objects are not removed, and stay in the dump", "database", r.Database, "error", err)
+		}
+	}
+	if e, err = r.seal(ctx); err != nil {
+		return e, err
+	}
+	if err = r.publish(ctx, []manifest.Entry{e}); err != nil {
+		r.discard(ctx, r.key(e.Package))
+	}
+	return e, err
+}
+
+// discard removes the package of a run that failed, since no later one can go on
+// with a dump: the list first, should it have arrived though the bucket did not
+// say so, since with it the backup exists.
+func (r *databaseRun) discard(ctx context.Context, key string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	list := r.key(manifest.BackupInfo)
+	err := r.store.Delete(ctx, list, list+signature.Suffix)
+	if err == nil {
+		err = r.store.Delete(ctx, key)
+	}
+	if err != nil {
+		r.log.Warn("the dump of the failed backup is left behind", "package", key, "error", err)
+	}
 }
 
 // databaseRun is one call of RunDatabase.

@@ -11,11 +11,13 @@ import (
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // plan is what a run has to do.
 type plan struct {
 	fresh   []file           // to be sealed
+	resumed []manifest.Entry // sealed by the run that this one goes on with
 	carried []manifest.Entry // unchanged: listed with where they are
 }
 
@@ -27,7 +29,6 @@ func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error)
 	}
 	p := &plan{}
 	var resealed int
-	var size int64
 	for _, f := range found {
 		e, listed := base[f.path]
 		switch {
@@ -50,10 +51,16 @@ func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error)
 			continue
 		}
 		p.fresh = append(p.fresh, f)
-		size += f.size
 	}
 	r.explain(resealed)
-	r.log.Info("planned", "backup", r.name, "base", r.report.Base, "new", len(p.fresh), "bytes", size, "unchanged", len(p.carried))
+	if err := r.keep(ctx, s, p); err != nil {
+		return nil, err
+	}
+	var size int64
+	for _, f := range p.fresh {
+		size += f.size
+	}
+	r.log.Info("planned", "backup", r.name, "base", r.report.Base, "new", len(p.fresh), "bytes", size, "resumed", len(p.resumed), "unchanged", len(p.carried))
 	r.Planned(len(p.fresh), size)
 	return p, nil
 }
@@ -74,32 +81,52 @@ func (r *run) explain(resealed int) {
 	}
 }
 
-// readBase reads the list of the newest archive. One that is damaged is worth
-// a full backup rather than none.
+// readBase reads the list of the newest archive. One that is damaged, gone since
+// the bucket was listed, or not signed though lists are, is worth a full backup
+// rather than none.
 func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
 	if r.base.IsZero() {
 		return nil, nil
 	}
 	entries := make(map[string]manifest.Entry)
 	list, err := r.openList(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer list.Close()
+		err = r.readEntries(ctx, list, entries)
 	}
-	defer list.Close()
-	for e, err := range manifest.Read(list) {
-		if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrTruncated) {
-			r.log.Error("the newest archive's list is damaged, so this is a full backup", "archive", r.base, "error", err)
-			r.report.Full = fmt.Sprintf("the list of %s is damaged", r.base)
-			r.base = backupname.Name{}
-			return nil, nil
-		}
+	reason := ""
+	switch {
+	case err == nil:
+		r.report.Base = r.base.String()
+		return entries, nil
+	case errors.Is(err, signature.ErrUntrusted):
+		reason = "the list of %s is not signed with this uploader's key"
+	case errors.Is(err, manifest.ErrInvalid), errors.Is(err, manifest.ErrTruncated):
+		reason = "the list of %s is damaged"
+	case errors.Is(err, objstore.ErrNotFound):
+		reason = "the list of %s is gone"
+	default:
+		return nil, fmt.Errorf("list of %s: %w", r.base, err)
+	}
+	r.report.Full = fmt.Sprintf(reason, r.base)
+	r.log.Error("this is a full backup", "reason", r.report.Full, "error", err)
+	r.base = backupname.Name{}
+	return nil, nil
+}
+
+func (r *run) readEntries(ctx context.Context, list io.Reader, entries map[string]manifest.Entry) error {
+	lines, done, err := r.baseEntries(ctx, list)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for e, err := range lines {
 		if err != nil {
-			return nil, fmt.Errorf("list of %s: %w", r.base, err)
+			return err
 		}
 		entries[e.Path] = e
 	}
-	r.report.Base = r.base.String()
-	return entries, nil
+	return nil
 }
 
 func (r *run) openList(ctx context.Context) (list io.ReadCloser, err error) {

@@ -49,6 +49,7 @@ func (r *run) seal(ctx context.Context, s *storage, fresh []file) ([]manifest.En
 }
 
 func (r *run) sealPackage(ctx context.Context, s *storage, g group) ([]manifest.Entry, error) {
+	g.name = r.packageName(g.name)
 	p := &packing{run: r, storage: s, out: newPackageWriter(ctx, r.store, r.key(g.name), &r.parts)}
 	if !r.SessionKeyPerFile {
 		session, err := r.recipients.NewSession()
@@ -66,6 +67,10 @@ func (r *run) sealPackage(ctx context.Context, s *storage, g group) ([]manifest.
 		return nil, nil
 	}
 	if err := p.out.complete(); err != nil {
+		return nil, err
+	}
+	// With its list, a package need not be made again should this run be stopped.
+	if err := r.putList(ctx, r.key(g.name)+packageListSuffix, p.entries); err != nil {
 		return nil, err
 	}
 	r.log.Info("package uploaded", "package", g.name, "files", len(p.entries), "bytes", p.out.offset)

@@ -3,9 +3,11 @@
 // and last of all sends the list of all files, which makes the backup exist.
 //
 // It promises that a listed file was read whole and unchanged, that a listed
-// dump is whole, that nothing of either is written to a disk on the way, and
-// that a run that fails leaves no backup. It needs no private key, and can read
-// nothing back.
+// dump is whole, that nothing of either is written to a disk on the way, that a
+// run that fails leaves no backup, and that of two runs that race none mixes its
+// packages with the other's. A run that was stopped, or killed, is gone on with
+// by the next one: packages of files that arrived whole are not made again. It
+// needs no private key to seal, and can read nothing back.
 //
 // It holds the list of the storage's files in memory; a dump takes as much as a
 // package in the making.
@@ -17,18 +19,21 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
 )
 
 var (
 	// ErrIncomplete says that the backup exists but some files are not in it.
 	ErrIncomplete = errors.New("some files could not be read and are not in the backup")
-	// ErrClock says that the bucket holds a backup that is newer than now.
-	ErrClock = errors.New("the clock of this host is behind the newest backup")
+	// ErrClock says that it is another time by the bucket's clock, or that the
+	// bucket holds a backup that is newer than now.
+	ErrClock = errors.New("the clock of this host cannot be right")
 )
 
 // Options say what to back up, where to and for whom. Store, Storage and Name
@@ -38,6 +43,7 @@ type Options struct {
 	Storage    string              // the folder
 	Name       string              // of the storage: the first part of the backup's name
 	Recipients envelope.Recipients // for whom to seal
+	Signer     *signature.Signer   // signs the lists; nil: nobody does
 
 	Exclude  []string // patterns of files and folders to leave out
 	Checksum bool     // compare contents, not times, to find what has changed
@@ -65,8 +71,13 @@ type Options struct {
 
 	now        func() time.Time
 	retryDelay time.Duration
+	patience   time.Duration
 	partSize   int
 }
+
+// leasePatience is how long a run waits to see whether another one that began at
+// the same moment gives way.
+const leasePatience = 2 * time.Second
 
 // defaultPartSize is large enough for few requests and small enough that the
 // parts of four packages in the making fit into a pod of 512 MiB.
@@ -91,6 +102,9 @@ func (o *Options) applyDefaults() {
 	if o.retryDelay == 0 {
 		o.retryDelay = 100 * time.Millisecond
 	}
+	if o.patience == 0 {
+		o.patience = leasePatience
+	}
 	if o.partSize == 0 {
 		o.partSize = defaultPartSize
 	}
@@ -98,19 +112,21 @@ func (o *Options) applyDefaults() {
 
 // Report says what a run did. Sizes are in bytes.
 type Report struct {
-	Backup   string        `json:"backup"`
-	Base     string        `json:"base,omitempty"` // the archive that it is incremental against
-	Full     string        `json:"full,omitempty"` // why it is not, or not wholly
-	Files    int           `json:"files"`          // in the list
-	Size     int64         `json:"size"`
-	New      int           `json:"new"` // sealed in this run
-	NewSize  int64         `json:"newSize"`
-	Sealed   int64         `json:"sealedSize"` // of the new ones
-	Packages int           `json:"packages"`
-	Vanished int           `json:"vanished"` // deleted while the backup ran: not an error
-	LeftOut  int           `json:"leftOut"`  // could not be read, or changed all the while
-	Examples []LeftOut     `json:"examples,omitempty"`
-	Duration time.Duration `json:"duration"` // nanoseconds
+	Backup      string        `json:"backup"`
+	Base        string        `json:"base,omitempty"` // the archive that it is incremental against
+	Full        string        `json:"full,omitempty"` // why it is not, or not wholly
+	Files       int           `json:"files"`          // in the list
+	Size        int64         `json:"size"`
+	New         int           `json:"new"` // sealed in this run
+	NewSize     int64         `json:"newSize"`
+	Resumed     int           `json:"resumed,omitempty"` // sealed by an earlier run that was stopped
+	ResumedSize int64         `json:"resumedSize,omitempty"`
+	Sealed      int64         `json:"sealedSize"` // of the new ones
+	Packages    int           `json:"packages"`
+	Vanished    int           `json:"vanished"` // deleted while the backup ran: not an error
+	LeftOut     int           `json:"leftOut"`  // could not be read, or changed all the while
+	Examples    []LeftOut     `json:"examples,omitempty"`
+	Duration    time.Duration `json:"duration"` // nanoseconds
 }
 
 // LeftOut is a file that is not in the backup, though it should be.
@@ -123,49 +139,61 @@ type LeftOut struct {
 const maxExamples = 100
 
 // Run makes one backup. With ErrIncomplete the report and the backup are there
-// all the same. Only one run of a name may be under way at a time.
-func Run(ctx context.Context, o Options) (*Report, error) {
+// all the same. While another run of the same name is under way, on whatever
+// host, it returns ErrLocked; after one that was killed on another host, for up
+// to five minutes.
+func Run(ctx context.Context, o Options) (report *Report, err error) {
 	o.applyDefaults()
 	start := time.Now()
-	b := &backup{store: o.Store, recipients: o.Recipients, log: o.Logger, parts: partPool{size: o.partSize}}
-	if err := b.begin(ctx, o.Name, o.now()); err != nil {
-		return nil, err
-	}
-	if b.name.IsDatabase() {
-		return nil, fmt.Errorf("a storage of files cannot be called %q: databases are, and their old versions are deleted by another rule", o.Name)
-	}
-	r := &run{Options: o, backup: b, report: &Report{Backup: b.name.String()}}
 	storage, err := openStorage(o.Storage)
 	if err != nil {
 		return nil, err
 	}
 	defer storage.Close()
-	found, err := r.scan(ctx, storage)
+	b := &backup{
+		store: o.Store, recipients: o.Recipients, signer: o.Signer, log: o.Logger, now: o.now, patience: o.patience, parts: partPool{size: o.partSize},
+	}
+	held, err := b.begin(ctx, o.Name, true)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := r.plan(ctx, storage, found)
-	if err != nil {
+	defer func() { err = b.finish(held, err) }()
+	if b.name.IsDatabase() {
+		return nil, fmt.Errorf("a storage of files cannot be called %q: databases are, and their old versions are deleted by another rule", o.Name)
+	}
+	r := &run{Options: o, backup: b, report: &Report{Backup: b.name.String()}}
+	if err := r.run(held, storage); err != nil {
 		return nil, err
-	}
-	entries, err := r.seal(ctx, storage, plan.fresh)
-	entries = append(plan.carried, entries...)
-	if err == nil {
-		err = r.publish(ctx, entries)
-	}
-	if err != nil {
-		r.discard(ctx)
-		return nil, err
-	}
-	r.report.Files = len(entries)
-	for i := range entries {
-		r.report.Size += entries[i].Size
 	}
 	r.report.Duration = time.Since(start)
 	if r.report.LeftOut > 0 {
 		return r.report, ErrIncomplete
 	}
 	return r.report, nil
+}
+
+func (r *run) run(ctx context.Context, storage *storage) error {
+	found, err := r.scan(ctx, storage)
+	if err != nil {
+		return err
+	}
+	plan, err := r.plan(ctx, storage, found)
+	if err != nil {
+		return err
+	}
+	entries, err := r.seal(ctx, storage, plan.fresh)
+	if err != nil {
+		return err
+	}
+	entries = slices.Concat(plan.carried, plan.resumed, entries)
+	if err := r.publish(ctx, entries); err != nil {
+		return err
+	}
+	r.report.Files = len(entries)
+	for i := range entries {
+		r.report.Size += entries[i].Size
+	}
+	return nil
 }
 
 // run is one run of the uploader.

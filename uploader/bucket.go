@@ -1,0 +1,156 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
+)
+
+// packageListSuffix ends the key of the list of what one package holds, which is
+// there until the backup's own list is.
+const packageListSuffix = ".list"
+
+// inBucket is what the bucket holds of one backup.
+type inBucket struct {
+	name      backupname.Name
+	committed bool // there is its list
+	archived  bool
+	keys      []string // of all objects but leases
+	leases    []objstore.Object
+}
+
+// look lists the backups of a storage, oldest first.
+func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucket, error) {
+	byName := map[backupname.Name]*inBucket{}
+	for o, err := range store.List(ctx, storage+"_") {
+		if err != nil {
+			return nil, fmt.Errorf("list backups: %w", err)
+		}
+		folder, file, _ := strings.Cut(o.Key, "/")
+		name, err := backupname.Parse(folder)
+		if err != nil || name.Storage() != storage {
+			continue
+		}
+		b := byName[name]
+		if b == nil {
+			b = &inBucket{name: name}
+			byName[name] = b
+		}
+		if strings.HasPrefix(file, leasePrefix) {
+			b.leases = append(b.leases, o)
+			continue
+		}
+		b.keys = append(b.keys, o.Key)
+		b.committed = b.committed || manifest.IsListName(file)
+		b.archived = b.archived || slices.Contains(manifest.ArchiveInfoNames, file)
+	}
+	var all []*inBucket
+	for _, b := range byName {
+		all = append(all, b)
+	}
+	slices.SortFunc(all, func(a, b *inBucket) int { return backupname.Compare(a.name, b.name) })
+	return all, nil
+}
+
+// packages are the keys of the packages, and whether each has a list.
+func (b *inBucket) packages() map[string]bool {
+	all := map[string]bool{}
+	for _, key := range b.keys {
+		if strings.HasSuffix(key, ".tar") {
+			all[key] = false
+		}
+	}
+	for _, key := range b.keys {
+		pkg, _ := strings.CutSuffix(key, packageListSuffix)
+		if _, ok := all[pkg]; ok && pkg != key {
+			all[pkg] = true
+		}
+	}
+	return all
+}
+
+// unfinished tells that there is something that a later run can go on with.
+func (b *inBucket) unfinished() bool {
+	for _, hasList := range b.packages() {
+		if hasList && !b.committed {
+			return true
+		}
+	}
+	return false
+}
+
+// sweep deletes what dead uploads of the storage left, before this one's list
+// makes its backup exist: from then on nobody would look there. listed are the
+// packages of this backup that stay.
+func (b *backup) sweep(ctx context.Context, bucket []*inBucket, listed map[string]bool) error {
+	var errs []error
+	for _, other := range bucket {
+		if !other.committed && other.name != b.name {
+			// The bucket's list of objects may lag behind, and its answer does not.
+			_, err := b.store.Head(ctx, other.name.String()+"/"+manifest.BackupInfo)
+			if !errors.Is(err, objstore.ErrNotFound) {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		var rubbish []string
+		for _, l := range other.leases {
+			who, err := holder(ctx, b.store, l, b.began)
+			if err == nil && who == "" {
+				rubbish = append(rubbish, l.Key)
+			}
+			errs = append(errs, err)
+		}
+		for _, key := range other.keys {
+			switch pkg, isList := packageOf(key); {
+			case other.committed:
+				if isList {
+					rubbish = append(rubbish, key) // of a run killed before it deleted them
+				}
+			case other.name != b.name || !listed[pkg]:
+				rubbish = append(rubbish, key)
+			}
+		}
+		if !other.committed {
+			_, err := b.store.AbortUploads(ctx, other.name.String()+"/")
+			errs = append(errs, err)
+		}
+		if len(rubbish) > 0 {
+			errs = append(errs, b.store.Delete(ctx, rubbish...))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// packageOf is the key of the package that a list is of, or a list's signature.
+// All other keys, packages' own too, it returns as they are: their names may hold
+// ".list" anywhere.
+func packageOf(key string) (pkg string, isList bool) {
+	pkg, isList = strings.CutSuffix(strings.TrimSuffix(key, signature.Suffix), ".tar"+packageListSuffix)
+	if !isList {
+		return key, false
+	}
+	return pkg + ".tar", true
+}
+
+// deletePackageLists deletes what only an unfinished backup needs.
+func (b *backup) deletePackageLists(ctx context.Context, packages map[string]bool) error {
+	var keys []string
+	for key := range packages {
+		keys = append(keys, key+packageListSuffix)
+		if b.signer != nil {
+			keys = append(keys, key+packageListSuffix+signature.Suffix)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return b.store.Delete(ctx, keys...)
+}

@@ -1,0 +1,208 @@
+package uploader
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/objstore"
+)
+
+var (
+	// ErrLocked says that another upload of the same storage is going on.
+	ErrLocked = errors.New("another upload of this storage is going on")
+	// errLost says that this run did not show for so long that it is no one's
+	// mistake to have taken its place.
+	errLost = errors.New("the bucket could not be told for minutes that this upload is going on; run it again")
+)
+
+// leasePrefix begins the last part of the keys of leases.
+const leasePrefix = "lease-"
+
+const (
+	leaseRenewed = time.Minute     // how often a lease is written
+	leaseLost    = 4 * time.Minute // after which its holder gives up
+	leaseDead    = 5 * time.Minute // after which others take it for dead, by the bucket's clock
+)
+
+// lease is an object in the bucket that says that an upload of a storage is
+// going on, for the uploads of other hosts. Nothing but the bucket's own clock
+// is compared, and only its lists and plain writes are used: conditional ones
+// are not to be had everywhere.
+//
+// Whoever comes writes a lease, and looks for others only then; so of two that
+// come at the same time, at least one sees the other.
+type lease struct {
+	store   objstore.Store
+	key     string
+	content []byte
+	renewed atomic.Int64 // Unix nanoseconds, by this host's clock
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+func newLease(store objstore.Store, name backupname.Name, now time.Time) *lease {
+	host, _ := os.Hostname()
+	return &lease{
+		store: store, key: name.String() + "/" + leasePrefix + rand.Text(),
+		content: fmt.Appendf(nil, "process %d on %s since %s\n%s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339), processID(os.Getpid())),
+	}
+}
+
+// write writes the lease, and returns when that was, by the bucket's clock.
+func (l *lease) write(ctx context.Context) (time.Time, error) {
+	at := time.Now()
+	if err := l.store.Put(ctx, l.key, l.content); err != nil {
+		return time.Time{}, err
+	}
+	o, err := l.store.Head(ctx, l.key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	// The wall clock's, since the other one stands still while a host sleeps.
+	l.renewed.Store(at.UnixNano())
+	return o.Modified, nil
+}
+
+// keep renews the lease until release, and ends the context that it returns
+// once that has failed for too long.
+func (l *lease) keep(ctx context.Context, every time.Duration) context.Context {
+	held, lose := context.WithCancelCause(ctx)
+	renewing, stop := context.WithCancel(ctx)
+	l.stop, l.stopped = stop, make(chan struct{})
+	go func() {
+		defer close(l.stopped)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-renewing.Done():
+				return
+			case <-tick.C:
+			}
+			// Before as well: after a sleep, a write would hide that others may
+			// have begun meanwhile.
+			err := l.check()
+			if err == nil {
+				attempt, cancel := context.WithTimeout(renewing, every)
+				_, _ = l.write(attempt) // what counts is when it last succeeded
+				cancel()
+				err = l.check()
+			}
+			if err != nil {
+				lose(err)
+				return
+			}
+		}
+	}()
+	return held
+}
+
+// check tells whether others still take this run for alive.
+func (l *lease) check() error {
+	if since := time.Now().UnixNano() - l.renewed.Load(); since < 0 || since > int64(leaseLost) {
+		return errLost
+	}
+	return nil
+}
+
+// release ends the lease. Where the bucket does not let it be deleted, it
+// becomes empty, which says the same.
+func (l *lease) release(ctx context.Context) error {
+	if l.stop != nil {
+		l.stop()
+		<-l.stopped
+	}
+	err := l.store.Delete(ctx, l.key)
+	if errors.Is(err, objstore.ErrDenied) {
+		err = l.store.Put(ctx, l.key, nil)
+	}
+	return err
+}
+
+// holder says whose lease an object is, or "" where nobody holds it any more.
+// now is the bucket's.
+func holder(ctx context.Context, store objstore.Store, o objstore.Object, now time.Time) (string, error) {
+	if o.Size == 0 || now.Sub(o.Modified) > leaseDead {
+		return "", nil
+	}
+	body, err := store.Get(ctx, o.Key, 0, -1)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	content, err := io.ReadAll(io.LimitReader(body, 4096))
+	if err != nil {
+		return "", err
+	}
+	who, process, _ := strings.Cut(strings.TrimSpace(string(content)), "\n")
+	if isDead(process) {
+		return "", nil
+	}
+	return strings.ToValidUTF8(who, "?"), nil
+}
+
+// processID tells a process from all others of this and of other hosts: the
+// start of the system, the name space of its number, the number, and when it
+// began. Where the system does not tell, it is "".
+func processID(pid int) string {
+	space, err := processSpace()
+	if err != nil {
+		return ""
+	}
+	began, err := processStart(pid)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %d %s", space, pid, began)
+}
+
+func processSpace() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	return strings.TrimSpace(string(boot)) + " " + space, err
+}
+
+func processStart(pid int) (string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The second field is the program's name, which may hold anything.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	const began = 22 - 3 // fields are counted from 1, and the first two are cut off
+	if len(fields) <= began {
+		return "", errors.New("no start time")
+	}
+	return fields[began], nil
+}
+
+// isDead tells that a process was one of this system and is none any more. Of
+// other hosts' processes nothing is known.
+func isDead(process string) bool {
+	fields := strings.Fields(process)
+	space, err := processSpace()
+	if err != nil || len(fields) != 4 || fields[0]+" "+fields[1] != space {
+		return false
+	}
+	pid, err := strconv.Atoi(fields[2])
+	if err != nil {
+		return false
+	}
+	began, err := processStart(pid)
+	return errors.Is(err, os.ErrNotExist) || err == nil && began != fields[3]
+}
