@@ -23,13 +23,14 @@ var layers = map[string][]string{
 	"internal/manifest":              {"internal/backupname"},
 	"internal/cfb":                   {},
 	"internal/fencetest":             {},
+	"internal/faultfs":               {},
 	"internal/sha512x2":              {},
 	"internal/envelope":              {"internal/cfb", "internal/keys", "internal/manifest", "internal/sha512x2"},
 	"internal/catalog":               {"internal/backupname", "internal/manifest"},
 	"internal/restore":               {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest", "internal/postgres"},
 	"fs":                             {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
-	"archiver":                       {"internal/backupname", "internal/manifest", "internal/objstore"},
-	"uploader":                       {"internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore", "internal/postgres"},
+	"archiver":                       {"internal/backupname", "internal/manifest", "internal/objstore", "internal/signature"},
+	"uploader":                       {"internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore", "internal/postgres", "internal/signature"},
 	"cmd/firn":                       nil, // anything
 }
 

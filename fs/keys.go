@@ -142,11 +142,14 @@ func (k *keysAhead) begin(t *tree, v catalog.Version, f *folderKeys, n catalog.N
 
 // get gets the key of one file. What fails, who opens the file will hear of.
 func (k *keysAhead) get(t *tree, v catalog.Version, e *manifest.Entry) {
-	sealed, err := t.catalog.OpenSealed(t.ctx, v, e)
+	sealed, of, err := t.catalog.OpenSealed(t.ctx, v, e)
 	if err != nil {
 		return
 	}
 	defer sealed.Close()
+	if !hasOwnKey(of) {
+		return
+	}
 	if t.opener.Prepare(countReads{sealed, &t.stats.sealedBytesRead}, true) == nil {
 		t.stats.keysAhead.Add(1)
 	}

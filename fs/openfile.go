@@ -46,17 +46,17 @@ type search struct {
 	streamed bool
 }
 
-// open opens the sealed file of an entry; release must be called.
+// open opens the sealed file of an entry, or one that stands for it: all that is
+// known of it goes by the entry which that one has. release must be called.
 func (t *tree) open(ctx context.Context, v catalog.Version, e *manifest.Entry) (*openFile, error) {
-	id := identify(e)
-	if f := t.files.share(id); f != nil {
+	if f := t.files.share(identify(e)); f != nil {
 		return f, nil
 	}
-	sealed, err := t.catalog.OpenSealed(ctx, v, e)
+	sealed, of, err := t.catalog.OpenSealed(ctx, v, e)
 	if err != nil {
 		return nil, err
 	}
-	f, err := t.newOpenFile(ctx, id, sealed, e)
+	f, err := t.newOpenFile(ctx, identify(of), sealed, of)
 	if err != nil {
 		return nil, errors.Join(err, sealed.Close())
 	}

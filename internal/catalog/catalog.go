@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/signature"
 )
 
 var (
@@ -54,6 +55,9 @@ type Options struct {
 	// Path of the database. It must be on a local disk, for SQLite's locks do
 	// not work on every network file system. Empty: DefaultPath.
 	Path string
+	// Trust says whose signatures of lists count. The lists of other versions
+	// are damaged, then. Nil: signatures do not matter.
+	Trust *signature.Trusted
 	// Logger hears of what went wrong and was mended. Nil: slog.Default.
 	Logger *slog.Logger
 	// Progress, where set, is told now and then how many lines of a list were
@@ -65,6 +69,7 @@ type Options struct {
 // processes can use one database at once.
 type Catalog struct {
 	root     string
+	trust    *signature.Trusted
 	log      *slog.Logger
 	progress func(backupname.Name, int64)
 	temp     string // folder to remove in the end, or ""
@@ -100,7 +105,9 @@ func DefaultPath(root string) (string, error) {
 // Open opens the catalog of the archive in the folder root and brings it up to
 // date, which for a new database means to read all lists.
 //
-// Where the database cannot be written, a temporary one is used.
+// Where the database cannot be written, a temporary one is used. Where
+// signatures count, ErrRollback says that the archive's newest signed version is
+// older than one that was seen with the same database.
 func Open(ctx context.Context, root string, o Options) (*Catalog, error) {
 	info, err := os.Stat(root)
 	if err == nil && !info.IsDir() {
@@ -109,7 +116,7 @@ func Open(ctx context.Context, root string, o Options) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the archive %s: %w; is the disk mounted?", root, err)
 	}
-	c := &Catalog{log: o.Logger, progress: o.Progress}
+	c := &Catalog{trust: o.Trust, log: o.Logger, progress: o.Progress}
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -134,6 +141,7 @@ func (c *Catalog) openDatabase(ctx context.Context, path string) error {
 		path, err = DefaultPath(c.root)
 	}
 	if err == nil {
+		path = trustedPath(path, c.trust)
 		c.db, err = openDatabase(ctx, path, c.log)
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, errForeign) {

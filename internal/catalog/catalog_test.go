@@ -50,7 +50,7 @@ func TestOriginalArchives(t *testing.T) {
 				for e, err := range c.Files(t.Context(), v, "") {
 					must(t, err)
 					got[e.Path] = e.SHA512
-					f, err := c.OpenSealed(t.Context(), v, &e)
+					f, _, err := c.OpenSealed(t.Context(), v, &e)
 					must(t, err)
 					h := sha512.New()
 					_, err = io.Copy(h, f)
@@ -187,7 +187,7 @@ func (a *archive) checkDisorder(c *Catalog) {
 			}
 			if a.holds("s", w) {
 				a.checkSealed(c, v, w)
-			} else if _, err := c.OpenSealed(a.t.Context(), v, &e); !errors.Is(err, ErrMissing) {
+			} else if _, _, err := c.OpenSealed(a.t.Context(), v, &e); !errors.Is(err, ErrMissing) {
 				a.t.Fatalf("%s of %s: %v", e.Path, v.Name, err)
 			}
 		}

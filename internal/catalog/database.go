@@ -14,7 +14,7 @@ import (
 
 const (
 	// schemaVersion changes with the schema and with what its rows mean.
-	schemaVersion = 2
+	schemaVersion = 3
 	// applicationID marks the file as firn's, so that no other is deleted.
 	applicationID = 0x6669726e
 )
@@ -31,7 +31,7 @@ CREATE TABLE versions (
 	name TEXT PRIMARY KEY, storage TEXT NOT NULL, seq INTEGER NOT NULL,
 	list TEXT NOT NULL, list_size INTEGER NOT NULL, list_mtime INTEGER NOT NULL,
 	files INTEGER NOT NULL, size INTEGER NOT NULL, sealed_size INTEGER NOT NULL,
-	damaged TEXT NOT NULL, retry INTEGER NOT NULL
+	damaged TEXT NOT NULL, untrusted INTEGER NOT NULL, retry INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX versions_seq ON versions (storage, seq);
 CREATE TABLE folders (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE);
@@ -108,6 +108,15 @@ func (db *database) replace(ctx context.Context, log *slog.Logger) (*database, e
 }
 
 func connect(ctx context.Context, path string) (_ *database, err error) {
+	// SQLite makes its other files as accessible as this one: it has the names of
+	// all files of all versions.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
 	db := &database{path: path}
 	defer func() {
 		if err != nil {

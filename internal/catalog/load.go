@@ -11,6 +11,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // damage says why the list of a version is of no use.
@@ -18,6 +19,8 @@ type damage struct {
 	err   error
 	retry bool // the list may be fine, and the disk or the network not
 }
+
+func (d *damage) untrusted() bool { return errors.Is(d.err, signature.ErrUntrusted) }
 
 func (d *damage) Error() string { return d.err.Error() }
 func (d *damage) Unwrap() error { return d.err }
@@ -59,9 +62,14 @@ func (c *Catalog) load(ctx context.Context, tx *sql.Tx, s stamp) (Version, stamp
 		return v, s, &damage{err, true}
 	}
 	defer file.Close()
-	for e, err := range manifest.Read(file) {
+	for e, err := range c.entries(file, s.name) {
 		if err != nil {
-			return v, s, &damage{err, !errors.Is(err, manifest.ErrInvalid) && !errors.Is(err, manifest.ErrTruncated)}
+			for _, final := range []error{manifest.ErrInvalid, manifest.ErrTruncated, signature.ErrUntrusted} {
+				if errors.Is(err, final) {
+					return v, s, &damage{err: err}
+				}
+			}
+			return v, s, &damage{err, true}
 		}
 		if err := l.addFile(&e); err != nil {
 			return v, s, err

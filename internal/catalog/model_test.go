@@ -213,7 +213,7 @@ func (a *archive) checkVersion(c *Catalog, v Version) {
 
 func (a *archive) checkSealed(c *Catalog, v Version, want sealed) {
 	a.t.Helper()
-	f, err := c.OpenSealed(a.t.Context(), v, &want.Entry)
+	f, _, err := c.OpenSealed(a.t.Context(), v, &want.Entry)
 	if err != nil {
 		a.t.Fatal(err)
 	}

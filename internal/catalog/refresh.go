@@ -59,6 +59,9 @@ func (c *Catalog) refresh(ctx context.Context, db *database, retry bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot bring the catalog of %s up to date: %w", c.root, err)
 	}
+	if err := c.checkNewest(db.path, have); err != nil {
+		return fmt.Errorf("%s: %w", c.root, err)
+	}
 	seen := make([]stamp, len(have))
 	for i, r := range have {
 		seen[i] = r.stamp

@@ -79,7 +79,7 @@ func (c *Catalog) addVersion(ctx context.Context, tx *sql.Tx, s stamp, seq int64
 	damage, isDamage := errors.AsType[*damage](err)
 	switch {
 	case isDamage:
-		r.Version, r.Damaged, r.retry = Version{}, damage.Error(), damage.retry
+		r.Version, r.retry = Version{Damaged: damage.Error(), Untrusted: damage.untrusted()}, damage.retry
 		c.log.Warn("the list of a version cannot be read", "version", s.name.String(), "error", damage)
 		_, err = tx.ExecContext(ctx, `ROLLBACK TO load`)
 	case err == nil:
@@ -90,9 +90,9 @@ func (c *Catalog) addVersion(ctx context.Context, tx *sql.Tx, s stamp, seq int64
 	}
 	_, err = tx.ExecContext(ctx, `RELEASE load`)
 	if err == nil {
-		_, err = tx.ExecContext(ctx, `INSERT INTO versions (name, storage, seq, list, list_size, list_mtime, files, size, sealed_size, damaged, retry)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name.String(), s.name.Storage(), seq, r.list, r.stamp.size, r.mtime,
-			r.Files, r.Version.Size, r.SealedSize, r.Damaged, r.retry)
+		_, err = tx.ExecContext(ctx, `INSERT INTO versions (name, storage, seq, list, list_size, list_mtime, files, size, sealed_size, damaged, untrusted, retry)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name.String(), s.name.Storage(), seq, r.list, r.stamp.size, r.mtime,
+			r.Files, r.Version.Size, r.SealedSize, r.Damaged, r.Untrusted, r.retry)
 	}
 	return err
 }

@@ -11,8 +11,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,15 +26,11 @@ const sealedSQL = `SELECT (SELECT p.name FROM versions p WHERE p.storage = v.sto
 	WHERE v.name = ?1 AND n.name = ?3 AND n.sealed_path = ?4 AND n.sealed_size = ?5 AND n.sealed_sha512 = ?6
 	ORDER BY n.first <= v.seq AND n.last >= v.seq DESC, n.last DESC`
 
-// listedSQL gives all versions that list a sealed file.
-const listedSQL = `SELECT p.name FROM versions p
-	WHERE p.storage = ?1 AND p.damaged = '' AND EXISTS (SELECT 1 FROM folders f JOIN nodes n ON n.folder = f.id
-		WHERE f.path = ?2 AND n.name = ?3 AND n.first <= p.seq AND n.last >= p.seq
-			AND n.sealed_path = ?4 AND n.sealed_size = ?5 AND n.sealed_sha512 = ?6)`
-
-// patience is how long to wait before each further search, for an archiver that
-// was faster than the last one.
-var patience = []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
+// listedSQL gives all versions that list a file at a sealed path, and whether it
+// is this one.
+const listedSQL = `SELECT p.name, n.sealed_size = ?5 AND n.sealed_sha512 = ?6
+	FROM versions p JOIN folders f ON f.path = ?2 JOIN nodes n ON n.folder = f.id
+	WHERE p.storage = ?1 AND p.damaged = '' AND n.name = ?3 AND n.first <= p.seq AND n.last >= p.seq AND n.sealed_path = ?4`
 
 // search is the search for one sealed file.
 type search struct {
@@ -46,45 +40,58 @@ type search struct {
 	key  placeKey
 	root *os.Root
 
-	listed map[backupname.Name]bool // versions known to list exactly this file
+	listed map[backupname.Name]bool // versions known to list a file of its name: true if it is this one
 	last   backupname.Name          // the last of them around v
 	failed error                    // a place that could not be looked at
 	seen   string                   // what was found instead
 }
 
 // OpenSealed finds and opens the sealed file of an entry of v; the caller closes
-// it. Its size is right. Its hash was checked only where the catalog does not
-// know that the folder that holds it lists exactly this file: while an archiver
-// is at work, or after one died. Errors: ErrMissing, or why the file cannot be
-// read. Backup of the entry does not matter.
-func (c *Catalog) OpenSealed(ctx context.Context, v Version, e *manifest.Entry) (*os.File, error) {
+// it, and opens it with the entry that comes beside it. That is e, or, where the
+// sealed file of e is in no folder, the one of another version that has the same
+// plain file under the same path: what was lost and came again with a later
+// backup. A sealed file that is there and damaged is opened as it is.
+//
+// Its size is right. Its hash was checked only where the catalog does not know
+// that the folder that holds it lists exactly this file: while an archiver is at
+// work, or after one died. Errors: ErrMissing, ErrNoVersion where the version was
+// removed, or why the file cannot be read. Backup of the entry does not matter.
+func (c *Catalog) OpenSealed(ctx context.Context, v Version, e *manifest.Entry) (*os.File, *manifest.Entry, error) {
 	root, err := os.OpenRoot(c.root)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the archive: %w", err)
+		return nil, nil, fmt.Errorf("cannot open the archive: %w", err)
 	}
 	defer root.Close()
-	s := &search{c: c, v: v, e: e, key: keyOf(v, e), root: root}
+	s := newSearch(c, root, v, e)
+	of := e
 	f, err := s.quick(ctx)
 	for i := 0; f == nil && err == nil; i++ {
-		f, err = s.everywhere(ctx)
+		if f, err = s.everywhere(ctx); f == nil && err == nil && s.failed == nil {
+			f, of, err = s.healed(ctx)
+		}
 		if f != nil || err != nil || s.failed != nil || i == len(patience) {
 			break
 		}
-		select {
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-time.After(patience[i]):
-		}
+		err = c.places.wait(ctx, patience[i])
 	}
 	switch {
 	case f != nil:
-		return f, nil
+		return f, of, nil
 	case err == nil && s.failed != nil:
 		err = s.failed
 	case err == nil:
+		if _, there := statList(c.root, v.Name); !there {
+			err = fmt.Errorf("%w: it was removed from the archive", ErrNoVersion) // and the catalog has not heard of it
+			break
+		}
+		c.places.vain()
 		err = fmt.Errorf("%w%s", ErrMissing, s.seen)
 	}
-	return nil, fmt.Errorf("%s of %s: %w", e.SealedPath, v.Name, err)
+	return nil, nil, fmt.Errorf("%s of %s: %w", e.SealedPath, v.Name, err)
+}
+
+func newSearch(c *Catalog, root *os.Root, v Version, e *manifest.Entry) *search {
+	return &search{c: c, v: v, e: e, key: keyOf(v, e), root: root}
 }
 
 func (s *search) args(first string) []any {
@@ -151,20 +158,8 @@ func names(rows *sql.Rows) (all []backupname.Name, err error) {
 // then from the version itself, and to earlier ones at last.
 func (s *search) everywhere(ctx context.Context) (*os.File, error) {
 	if s.listed == nil {
-		var known []backupname.Name
-		err := s.c.use(ctx, func(db *database) (err error) {
-			rows, err := db.read.QueryContext(ctx, listedSQL, s.args(s.v.Name.Storage())...)
-			if err == nil {
-				known, err = names(rows)
-			}
-			return err
-		})
-		if err != nil {
+		if err := s.findListed(ctx); err != nil {
 			return nil, err
-		}
-		s.listed = map[backupname.Name]bool{}
-		for _, name := range known {
-			s.listed[name] = true
 		}
 	}
 	folders, err := folderNames(s.c.root)
@@ -176,8 +171,9 @@ func (s *search) everywhere(ctx context.Context) (*os.File, error) {
 		if f == nil {
 			continue
 		}
-		ok, err := s.listed[folder], error(nil)
-		if !ok {
+		ok, known := s.listed[folder]
+		var err error
+		if !known {
 			ok, err = s.isIt(ctx, f)
 		}
 		if ok && err == nil {
@@ -191,6 +187,32 @@ func (s *search) everywhere(ctx context.Context) (*os.File, error) {
 		s.note(folder, err)
 	}
 	return nil, nil
+}
+
+// findListed asks which folders' lists tell whether what is there is the file: to
+// hash it instead can take hours.
+func (s *search) findListed(ctx context.Context) error {
+	return s.c.use(ctx, func(db *database) error {
+		s.listed = map[backupname.Name]bool{}
+		rows, err := db.read.QueryContext(ctx, listedSQL, s.args(s.v.Name.Storage())...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var text string
+			var isIt bool
+			if err := rows.Scan(&text, &isIt); err != nil {
+				return err
+			}
+			name, err := backupname.Parse(text)
+			if err != nil {
+				return err
+			}
+			s.listed[name] = isIt
+		}
+		return rows.Err()
+	})
 }
 
 func (s *search) order(folders []backupname.Name) []backupname.Name {
@@ -267,41 +289,4 @@ func (s *search) isIt(ctx context.Context, f *os.File) (bool, error) {
 	}
 	_, err := f.Seek(0, io.SeekStart)
 	return err == nil && manifest.Hash(h.Sum(nil)) == s.e.SealedSHA512, err
-}
-
-// place is where a file was found that was not where the catalog says.
-type place struct {
-	folder backupname.Name
-	info   os.FileInfo
-}
-
-type placeKey [sha512.Size256]byte
-
-func keyOf(v Version, e *manifest.Entry) placeKey {
-	return sha512.Sum512_256([]byte(v.Name.Storage() + "/" + e.SealedPath + "\x00" + string(e.SealedSHA512[:])))
-}
-
-// maxPlaces bounds the memory that places take to a few megabytes.
-const maxPlaces = 1 << 14
-
-// places remembers what had to be searched for.
-type places struct {
-	mu sync.Mutex
-	m  map[placeKey]place
-}
-
-func (p *places) get(k placeKey) (place, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	found, ok := p.m[k]
-	return found, ok
-}
-
-func (p *places) put(k placeKey, at place) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.m == nil || len(p.m) >= maxPlaces {
-		p.m = map[placeKey]place{}
-	}
-	p.m[k] = at
 }

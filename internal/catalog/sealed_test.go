@@ -94,7 +94,7 @@ func TestArchiverDied(t *testing.T) {
 		}
 	}
 	lost := files["lost"]
-	if _, err := c.OpenSealed(t.Context(), v, &lost.Entry); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "another file") {
+	if _, _, err := c.OpenSealed(t.Context(), v, &lost.Entry); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "another file") {
 		t.Errorf("%v", err)
 	}
 	// The memory is not trusted either.
@@ -103,7 +103,7 @@ func TestArchiverDied(t *testing.T) {
 	b[0]++
 	must(t, os.Remove(a.file(dead, moved.SealedPath)))
 	must(t, os.WriteFile(a.file(dead, moved.SealedPath), b, 0o644))
-	if _, err := c.OpenSealed(t.Context(), v, &moved.Entry); !errors.Is(err, ErrMissing) {
+	if _, _, err := c.OpenSealed(t.Context(), v, &moved.Entry); !errors.Is(err, ErrMissing) {
 		t.Errorf("%v", err)
 	}
 	if refresh(t, c) || len(c.places.m) == 0 {
@@ -134,7 +134,7 @@ func TestOnlyRegularFilesOfTheStorage(t *testing.T) {
 	must(t, os.WriteFile(a.file(n, files["short"].SealedPath), files["short"].bytes[1:], 0o644))
 	c := a.newCatalog()
 	for p, f := range files {
-		if got, err := c.OpenSealed(t.Context(), Version{Name: n}, &f.Entry); err == nil {
+		if got, _, err := c.OpenSealed(t.Context(), Version{Name: n}, &f.Entry); err == nil {
 			t.Errorf("%s: opened %s", p, got.Name())
 		} else if p != "dirs/x" && !errors.Is(err, ErrMissing) {
 			t.Errorf("%s: %v", p, err)
@@ -183,7 +183,7 @@ func timeout(t *testing.T) context.Context {
 
 // readSealed opens a sealed file and compares its bytes.
 func readSealed(ctx context.Context, c *Catalog, v Version, want sealed) error {
-	f, err := c.OpenSealed(ctx, v, &want.Entry)
+	f, _, err := c.OpenSealed(ctx, v, &want.Entry)
 	if err != nil {
 		return err
 	}

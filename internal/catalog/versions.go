@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // Version is one version of a storage: a folder of the archive with a list.
@@ -18,7 +19,29 @@ type Version struct {
 	Size       int64  // bytes of the plain files
 	SealedSize int64  // bytes of the sealed files
 	Damaged    string // why its list cannot be read, else ""
+	Untrusted  bool   // since nobody trusted has signed it: Damaged says more
 }
+
+// Readable returns nil, or why nothing can be read of a version: ErrDamaged, or
+// signature.ErrUntrusted.
+func (v *Version) Readable() error {
+	switch {
+	case v.Untrusted:
+		return &unreadable{signature.ErrUntrusted, v.Damaged}
+	case v.Damaged != "":
+		return &unreadable{ErrDamaged, fmt.Sprintf("%v: %s: %s", ErrDamaged, v.Name, v.Damaged)}
+	}
+	return nil
+}
+
+// unreadable is an error whose text was kept in the database.
+type unreadable struct {
+	kind error
+	text string
+}
+
+func (e *unreadable) Error() string { return e.text }
+func (e *unreadable) Unwrap() error { return e.kind }
 
 // Latest is what the newest version of a storage is called in Find.
 const Latest = "latest"
@@ -40,7 +63,7 @@ type querier interface {
 
 // records reads all versions, in order.
 func records(ctx context.Context, q querier) ([]record, error) {
-	rows, err := q.QueryContext(ctx, `SELECT name, seq, list, list_size, list_mtime, files, size, sealed_size, damaged, retry FROM versions`)
+	rows, err := q.QueryContext(ctx, `SELECT name, seq, list, list_size, list_mtime, files, size, sealed_size, damaged, untrusted, retry FROM versions`)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +72,7 @@ func records(ctx context.Context, q querier) ([]record, error) {
 	for rows.Next() {
 		var r record
 		var text string
-		err := rows.Scan(&text, &r.seq, &r.list, &r.stamp.size, &r.mtime, &r.Files, &r.Version.Size, &r.SealedSize, &r.Damaged, &r.retry)
+		err := rows.Scan(&text, &r.seq, &r.list, &r.stamp.size, &r.mtime, &r.Files, &r.Version.Size, &r.SealedSize, &r.Damaged, &r.Untrusted, &r.retry)
 		if err != nil {
 			return nil, err
 		}

@@ -46,7 +46,7 @@ type plainFile struct {
 	details       manifest.Details
 }
 
-// archive is a folder with one version, sealed for the curve key.
+// archive is a folder with one version, sealed for the curve key if not said otherwise.
 type archive struct {
 	root    string
 	backup  string
@@ -60,12 +60,16 @@ func makeArchive(t testing.TB, files ...plainFile) archive {
 
 func makeArchiveOf(t testing.TB, backup string, files ...plainFile) archive {
 	t.Helper()
+	return makeArchiveFor(t, envelope.Recipients{Keys: privateKeys(t, "curve")}, backup, files...)
+}
+
+func makeArchiveFor(t testing.TB, recipients envelope.Recipients, backup string, files ...plainFile) archive {
+	t.Helper()
 	name, err := backupname.Parse(backup)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := archive{t.TempDir(), backup, map[string]manifest.Entry{}}
-	recipients := envelope.Recipients{Keys: privateKeys(t, "curve")}
 	session, err := recipients.NewSession()
 	if err != nil {
 		t.Fatal(err)

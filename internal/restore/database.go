@@ -176,12 +176,12 @@ func (o *DatabaseOptions) prepare(ctx context.Context) (postgres.Version, error)
 }
 
 func (o *DatabaseOptions) restore(ctx context.Context, dump *manifest.Entry, server postgres.Version) error {
-	sealed, err := o.Catalog.OpenSealed(ctx, o.Version, dump)
+	sealed, of, err := o.Catalog.OpenSealed(ctx, o.Version, dump)
 	if err != nil {
 		return err
 	}
 	defer sealed.Close()
-	plain, err := o.Opener.Open(sealed, dump)
+	plain, err := o.Opener.Open(sealed, of)
 	if err != nil {
 		return err
 	}

@@ -92,12 +92,12 @@ func (r *run) restore(ctx context.Context, f file) (skipped bool, err error) {
 			return false, ctx.Err()
 		}
 	}
-	sealed, err := r.Catalog.OpenSealed(ctx, r.Version, f.Entry)
+	sealed, of, err := r.Catalog.OpenSealed(ctx, r.Version, f.Entry)
 	if err != nil {
 		return false, err
 	}
 	defer sealed.Close()
-	return false, r.write(ctx, dir, f, sealed)
+	return false, r.write(ctx, dir, f, sealed, of)
 }
 
 // folder opens a folder in the target, and makes it where it is missing. nil in
@@ -170,10 +170,12 @@ func (r *run) sameContent(ctx context.Context, dir *os.Root, f file) (bool, erro
 	return same, err
 }
 
-// write decodes into a partial file, which gets its name when it proved right.
-func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader) (err error) {
+// write decodes into a partial file, which gets its name when it proved right. of
+// is the entry that the sealed file has, which may be another version's; the
+// details are f's.
+func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader, of *manifest.Entry) (err error) {
 	partial := f.partial()
-	plain, err := r.Opener.Open(sealed, f.Entry)
+	plain, err := r.Opener.Open(sealed, of)
 	if err != nil {
 		return err
 	}
