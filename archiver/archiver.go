@@ -12,6 +12,8 @@
 //     list, and ErrIncomplete says so: the next backup uploads it again.
 //   - A reader of the archive finds each file at every instant, in its old
 //     folder or in its new one: files move by rename only.
+//   - Where it was told whom to trust, nothing is archived of which nobody
+//     trusted has signed the list, under its own name.
 //   - Nothing outside the archive's folder is written, whatever a package or a
 //     list says.
 //   - Nothing is deleted, in the archive or in the bucket, before the new list
@@ -34,6 +36,7 @@ import (
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
 )
 
 var (
@@ -52,11 +55,15 @@ type Options struct {
 	Store objstore.Store
 	Root  string // the archive's folder, which must exist
 
-	DryRun    bool             // only report; nothing is written, not even a lock
-	Retention Retention        // the zero value is the default
-	Now       func() time.Time // nil: time.Now
-	Location  *time.Location   // whose days and months count; nil: time.Local
-	Logger    *slog.Logger     // nil: no log
+	DryRun    bool      // only report; nothing is written, not even a lock
+	Retention Retention // the zero value is the default
+	// Trust says whose signatures of lists count: a backup without one is not
+	// archived, nor one that is older than what is archived already. nil:
+	// signatures are kept beside the lists, and not looked at.
+	Trust    *signature.Trusted
+	Now      func() time.Time // nil: time.Now
+	Location *time.Location   // whose days and months count; nil: time.Local
+	Logger   *slog.Logger     // nil: no log
 
 	// Progress, if set, is told how many bytes of a backup's packages have
 	// come, of how many. Calls come from the goroutine of Run.
@@ -104,10 +111,15 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer disk.close()
 	r := &run{Options: o, disk: disk, report: newReport(o.DryRun)}
-	if err := r.open(ctx); err != nil {
+	held, err := r.open(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return r.report, r.storages(ctx)
+	err = r.storages(held)
+	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
+		err = cause
+	}
+	return r.report, err
 }
 
 type run struct {
@@ -116,24 +128,27 @@ type run struct {
 	report *Report
 	bucket map[string][]*backup         // by storage, oldest first
 	local  map[string][]backupname.Name // the archive's folders by storage, oldest first
+	doubt  string                       // why this host's clock is not to be trusted, "" where it is
 }
 
-// open takes the lock, and finds out what is there.
-func (r *run) open(ctx context.Context) error {
+// open takes the lock, and finds out what is there. The context that it returns
+// ends when the run has to.
+func (r *run) open(ctx context.Context) (context.Context, error) {
 	if err := r.look(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.checkMounted(); err != nil || r.DryRun {
-		return err
+		return ctx, err
 	}
-	if err := r.disk.lock(r.Now()); err != nil {
-		return err
+	held, err := r.disk.lock(ctx, r.Now())
+	if err != nil {
+		return nil, err
 	}
 	// Until the lock was taken another archiver may have been at work.
-	if err := r.look(ctx); err != nil {
-		return err
+	if err := r.look(held); err != nil {
+		return nil, err
 	}
-	return r.sweep()
+	return held, r.sweep()
 }
 
 func (r *run) look(ctx context.Context) (err error) {
@@ -179,7 +194,7 @@ func (r *run) sweep() error {
 			}
 		}
 	}
-	for _, path := range []string{trashDir, newList, fetchedList} {
+	for _, path := range []string{trashDir, newList, newSignature, fetchedList} {
 		if err := r.disk.removeAll(path); err != nil {
 			return err
 		}
@@ -224,6 +239,10 @@ func (r *run) storage(ctx context.Context, storage string) error {
 		if err := r.archive(ctx, b); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", b.name, err))
 			r.Logger.Error("backup not archived", "backup", b.name.String(), "error", err)
+			if r.Trust != nil && !errors.Is(err, signature.ErrUntrusted) {
+				r.skip(storage, "later backups wait for "+b.name.String()+": where signatures count, they are archived in order")
+				break
+			}
 		}
 		if ctx.Err() != nil {
 			return cmp.Or(errors.Join(errs...), ctx.Err())
@@ -237,6 +256,22 @@ func (r *run) storage(ctx context.Context, storage string) error {
 		return fmt.Errorf("%s: %w", storage, err)
 	}
 	return nil
+}
+
+// know adds a folder to those of the archive.
+func (r *run) know(name backupname.Name) {
+	if names := r.local[name.Storage()]; !slices.Contains(names, name) {
+		r.local[name.Storage()] = slices.SortedFunc(slices.Values(append(names, name)), backupname.Compare)
+	}
+}
+
+// goOn is asked before what others see, and what cannot be taken back: it tells
+// that the run was not ended, and still has the lock.
+func (r *run) goOn(ctx context.Context) error {
+	if err := ctx.Err(); err != nil || r.DryRun {
+		return err
+	}
+	return r.disk.held.check()
 }
 
 func (r *run) skip(what, reason string) {

@@ -9,12 +9,14 @@ import (
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // backup is what the bucket holds of one backup.
 type backup struct {
 	name        backupname.Name
 	backupInfo  objstore.Object // the commit mark; Key is empty where there is none
+	signature   string          // key of the list's signature, "" where there is none
 	archiveInfo []string        // keys, in either spelling
 	packages    []objstore.Object
 	rest        []string // all other keys
@@ -70,6 +72,9 @@ func (b *backup) add(o objstore.Object, rest string) {
 		b.backupInfo = o
 	case strings.HasSuffix(rest, ".tar"):
 		b.packages = append(b.packages, o)
+	case rest == manifest.BackupInfo+signature.Suffix:
+		b.signature = o.Key
+		b.rest = append(b.rest, o.Key)
 	default:
 		b.rest = append(b.rest, o.Key)
 	}
@@ -78,6 +83,13 @@ func (b *backup) add(o objstore.Object, rest string) {
 // delete removes all of the backup. The order keeps a run killed in the middle
 // from leaving what looks like a backup that nobody archived.
 func (b *backup) delete(ctx context.Context, store objstore.Store, step func(string)) error {
+	if !b.committed() {
+		// What was killed may have left the parts of an object.
+		step("abort the uploads of " + b.name.String())
+		if _, err := store.AbortUploads(ctx, b.name.String()+"/"); err != nil {
+			return fmt.Errorf("deleting %s from the bucket: %w", b.name, err)
+		}
+	}
 	data := b.rest
 	for _, p := range b.packages {
 		data = append(data, p.Key)

@@ -42,19 +42,25 @@ type place struct {
 // list tells; where it does not, the hash.
 func (j *job) find(ctx context.Context, e *manifest.Entry) (place, error) {
 	at := func(n backupname.Name) string { return n.String() + "/" + e.SealedPath }
-	if own := at(j.b.name); j.rerun && j.disk.hasSize(own, e.SealedSize) {
-		return place{true, own, j.b.name}, ctx.Err()
+	if j.rerun {
+		if ok, err := j.disk.hasSize(at(j.b.name), e.SealedSize); ok || err != nil {
+			return place{ok, at(j.b.name), j.b.name}, err
+		}
 	}
-	if slices.Contains(j.folders, e.Backup) && j.disk.hasSize(at(e.Backup), e.SealedSize) {
-		return place{true, at(e.Backup), e.Backup}, ctx.Err()
+	if slices.Contains(j.folders, e.Backup) {
+		if ok, err := j.disk.hasSize(at(e.Backup), e.SealedSize); ok || err != nil {
+			return place{ok, at(e.Backup), e.Backup}, err
+		}
 	}
 	for _, n := range j.folders {
-		if n == e.Backup || !j.disk.hasSize(at(n), e.SealedSize) {
+		if n == e.Backup {
 			continue
 		}
-		ok, err := j.listedIn(n, e)
-		if !ok && err == nil {
-			ok, err = j.disk.holds(ctx, at(n), e.SealedSize, e.SealedSHA512)
+		ok, err := j.disk.hasSize(at(n), e.SealedSize)
+		if ok && err == nil {
+			if ok, err = j.listedIn(n, e); !ok && err == nil {
+				ok, err = j.disk.holds(ctx, at(n), e.SealedSize, e.SealedSHA512)
+			}
 		}
 		if ok || err != nil {
 			return place{ok, at(n), n}, err
@@ -70,8 +76,11 @@ func (j *job) find(ctx context.Context, e *manifest.Entry) (place, error) {
 func (j *job) listedIn(name backupname.Name, e *manifest.Entry) (bool, error) {
 	lines, ok := j.listed[name]
 	if !ok {
-		if list := j.disk.listOf(name); list != "" {
-			var err error
+		list, err := j.disk.listOf(name)
+		if err != nil {
+			return false, err
+		}
+		if list != "" {
 			if lines, err = j.readList(list); err != nil {
 				// A damaged old list is no reason to stop: the hashes decide.
 				j.Logger.Warn("list not readable", "list", list, "error", err)

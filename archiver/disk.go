@@ -3,15 +3,18 @@ package archiver
 import (
 	"context"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
+	"syscall"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // What is not yet, or no longer, part of a version lies here: on the same file
@@ -23,6 +26,15 @@ const (
 	newList     = workDir + "/archive-info" // being written
 	fetchedList = workDir + "/backup-info"  // of the backup at work
 	lockFile    = workDir + "/lock"
+
+	newSignature = workDir + "/backup-info" + signature.Suffix // being written
+)
+
+// Sealed files are nobody's to read but lists hold the names of all files: no one
+// but the archiver's own user and group looks in.
+const (
+	dirMode  = 0o750
+	fileMode = 0o640
 )
 
 // disk is the archive's folder. All paths are relative to it. It is an os.Root,
@@ -31,7 +43,7 @@ const (
 type disk struct {
 	root *os.Root
 	dir  *os.File // the root itself
-	held *os.File // the lock
+	held *heldLock
 	step func(string)
 }
 
@@ -50,7 +62,7 @@ func openDisk(name string, step func(string)) (*disk, error) {
 
 func (d *disk) close() {
 	if d.held != nil {
-		d.held.Close()
+		d.held.release()
 	}
 	d.dir.Close()
 	d.root.Close()
@@ -107,26 +119,42 @@ func (d *disk) isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// hasSize tells that there is a regular file of that size.
-func (d *disk) hasSize(path string, size int64) bool {
-	info, err := d.root.Lstat(path)
-	return err == nil && info.Mode().IsRegular() && info.Size() == size
+// hasSize tells that there is a regular file of that size. That the disk does not
+// answer does not mean that there is none.
+func (d *disk) hasSize(path string, size int64) (bool, error) {
+	info, err := d.regular(path)
+	return info != nil && info.Size() == size, err
 }
 
-// holds tells that there is a regular file of that size and hash. A file that
-// cannot be read is none; the error is ctx's.
+// regular looks at a regular file. Where there is none, it returns nil.
+func (d *disk) regular(path string) (fs.FileInfo, error) {
+	info, err := d.root.Lstat(path)
+	switch {
+	case err == nil && info.Mode().IsRegular():
+		return info, nil
+	case err == nil, notExist(err), isUnplaceable(err):
+		return nil, nil
+	}
+	return nil, err
+}
+
+// holds tells that there is a regular file of that size and hash. One of which
+// the disk has lost bytes is none, and can be fetched again; all other errors are
+// no answer.
 func (d *disk) holds(ctx context.Context, path string, size int64, hash manifest.Hash) (bool, error) {
-	if !d.hasSize(path, size) {
-		return false, ctx.Err()
+	if ok, err := d.hasSize(path, size); !ok || err != nil {
+		return false, err
 	}
 	f, err := d.root.Open(path)
 	if err != nil {
-		return false, ctx.Err()
+		return false, err
 	}
 	defer f.Close()
 	sum := sha512.New()
-	_, err = io.CopyBuffer(sum, &contextReader{ctx, f}, make([]byte, 256<<10))
-	return err == nil && manifest.Hash(sum.Sum(nil)) == hash, ctx.Err()
+	if _, err = io.CopyBuffer(sum, &contextReader{ctx, f}, make([]byte, 256<<10)); errors.Is(err, syscall.EIO) {
+		return false, nil
+	}
+	return err == nil && manifest.Hash(sum.Sum(nil)) == hash, err
 }
 
 // contextReader ends reading when ctx does.
@@ -143,13 +171,28 @@ func (r *contextReader) Read(p []byte) (int, error) {
 }
 
 // listOf is the path of a version's list, or "" where the folder is no version.
-func (d *disk) listOf(name backupname.Name) string {
+func (d *disk) listOf(name backupname.Name) (string, error) {
 	for _, list := range manifest.ArchiveInfoNames {
-		if info, err := d.root.Lstat(name.String() + "/" + list); err == nil && info.Mode().IsRegular() {
-			return name.String() + "/" + list
+		path := name.String() + "/" + list
+		if info, err := d.regular(path); info != nil || err != nil {
+			return path, err
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// versions are those of the folders that are versions, in the same order.
+func (d *disk) versions(folders []backupname.Name) (versions []backupname.Name, err error) {
+	for _, name := range folders {
+		list, err := d.listOf(name)
+		if err != nil {
+			return nil, err
+		}
+		if list != "" {
+			versions = append(versions, name)
+		}
+	}
+	return versions, nil
 }
 
 // bytes sums the sizes of the regular files below a folder.
@@ -172,12 +215,12 @@ func (d *disk) bytes(dir string) (total int64, err error) {
 
 func (d *disk) mkdirAll(dir string) error {
 	d.step("make " + dir)
-	return d.root.MkdirAll(dir, 0o755)
+	return d.root.MkdirAll(dir, dirMode)
 }
 
 func (d *disk) create(path string) (*os.File, error) {
 	d.step("create " + path)
-	return d.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	return d.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 }
 
 func (d *disk) rename(from, to string) error {

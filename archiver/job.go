@@ -23,6 +23,7 @@ type job struct {
 	buffer   []byte
 	made     map[string]bool // folders that are known to exist
 	odd      bool            // the list names files below download/
+	signed   []byte          // the list's signature; nil: there is none
 	rerun    bool            // an earlier run made the folder
 
 	folders []backupname.Name           // where carried files may lie, in the order to look
@@ -73,13 +74,21 @@ func (r *run) archive(ctx context.Context, b *backup) (err error) {
 // complete does what is left to do of an archiving that may have begun in an
 // earlier run.
 func (j *job) complete(ctx context.Context) error {
-	list := j.disk.listOf(j.b.name)
+	if err := j.checkOrder(j.b.name); err != nil {
+		return err
+	}
+	list, err := j.disk.listOf(j.b.name)
+	if err != nil {
+		return err
+	}
 	if list == "" {
 		if err := j.bring(ctx); err != nil {
 			return err
 		}
 		list = j.dir + "/" + manifest.ArchiveInfo
 	} else if err := j.compare(ctx, list); err != nil {
+		return err
+	} else if err := j.disk.fsync(j.dir); err != nil { // what renamed it may have been killed before it did
 		return err
 	}
 	return j.publish(ctx, list)
@@ -91,12 +100,16 @@ func (j *job) bring(ctx context.Context) error {
 	if err := j.fetchList(ctx); err != nil {
 		return err
 	}
+	if err := j.authenticate(ctx); err != nil {
+		return err
+	}
 	if err := j.eachFetched(j.unique(j.note)); err != nil {
 		return err
 	}
 	if err := j.mkdir(j.dir); err != nil {
 		return err
 	}
+	j.know(j.b.name) // should this fail half way, the next backup's files may be there
 	if err := j.resume(ctx); err != nil {
 		return err
 	}
@@ -160,7 +173,11 @@ func (j *job) move(from, sealedPath string) error {
 
 // preview reports what would be done.
 func (j *job) preview(ctx context.Context) error {
-	if list := j.disk.listOf(j.b.name); list != "" {
+	list, err := j.disk.listOf(j.b.name)
+	if err != nil {
+		return err
+	}
+	if list != "" {
 		return j.compare(ctx, list)
 	}
 	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)

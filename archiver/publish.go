@@ -7,8 +7,8 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"time"
 
-	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 )
@@ -39,6 +39,9 @@ func (j *job) writeList(ctx context.Context) error {
 	if err := lines.Flush(); err != nil {
 		return err
 	}
+	if err := j.keepSignature(); err != nil {
+		return err
+	}
 	if err := j.tidy(); err != nil {
 		return err
 	}
@@ -56,6 +59,9 @@ func (j *job) writeList(ctx context.Context) error {
 func (j *job) place(ctx context.Context, e *manifest.Entry) (bool, error) {
 	if j.isNew(e) {
 		return j.files[e.SealedPath].have, nil // reported when it did not come
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
 	damaged := j.report.Damaged.Count
 	there, err := j.carry(ctx, e)
@@ -103,14 +109,40 @@ func (j *job) publish(ctx context.Context, list string) error {
 	}
 	defer f.Close()
 	key := path.Join(j.dir, manifest.ArchiveInfo)
+	if j.rerun {
+		// The run before may have been killed on its way here.
+		if _, err := j.Store.AbortUploads(ctx, key); err != nil {
+			j.Logger.Warn("cannot look for unfinished uploads", "key", key, "error", err)
+		}
+	}
+	if err := j.goOn(ctx); err != nil {
+		return err
+	}
 	j.step("upload " + key)
 	if _, err := objstore.WriteStream(ctx, j.Store, key, f, uploadPart); err != nil {
 		return err
 	}
+	if err := j.compareClocks(ctx, key); err != nil {
+		return err
+	}
 	j.b.archiveInfo = append(j.b.archiveInfo, key)
-	storage := j.b.name.Storage()
-	if names := j.local[storage]; !slices.Contains(names, j.b.name) {
-		j.local[storage] = slices.SortedFunc(slices.Values(append(names, j.b.name)), backupname.Compare)
+	j.know(j.b.name)
+	return nil
+}
+
+// maxSkew is how far this host's clock may be from the bucket's, for versions to
+// be deleted by it.
+const maxSkew = time.Hour
+
+// compareClocks holds this host's clock against the bucket's, which has just
+// written an object.
+func (j *job) compareClocks(ctx context.Context, key string) error {
+	o, err := j.Store.Head(ctx, key)
+	if err != nil {
+		return err
+	}
+	if skew := time.Since(o.Modified); skew.Abs() > maxSkew {
+		j.doubt = fmt.Sprintf("nothing deleted: this host's clock and the bucket's are %s apart: check the clocks", skew.Abs().Round(time.Second))
 	}
 	return nil
 }

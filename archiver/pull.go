@@ -15,6 +15,7 @@ import (
 
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/signature"
 )
 
 // resume finds the new files that an earlier run brought. What it had not
@@ -61,7 +62,7 @@ func (j *job) lost(f *file, problem string) {
 
 // fetchPackages fetches the packages that hold files which are not here yet.
 func (j *job) fetchPackages(ctx context.Context) error {
-	packages := slices.SortedFunc(slices.Values(j.b.packages), func(a, b objstore.Object) int { return strings.Compare(a.Key, b.Key) })
+	packages := slices.SortedFunc(slices.Values(j.unlisted(j.b.packages)), func(a, b objstore.Object) int { return strings.Compare(a.Key, b.Key) })
 	packages = slices.DeleteFunc(packages, func(p objstore.Object) bool { return !j.wants(p.Key) })
 	var total int64
 	for _, p := range packages {
@@ -72,7 +73,9 @@ func (j *job) fetchPackages(ctx context.Context) error {
 		if !j.wants(p.Key) {
 			continue
 		}
-		if err := j.fetch(ctx, p, total); err != nil {
+		if err := j.fetch(ctx, p, total); errors.Is(err, objstore.ErrNotFound) {
+			j.Logger.Error("a package is not in the bucket", "package", p.Key, "error", err)
+		} else if err != nil {
 			return fmt.Errorf("package %s: %w", p.Key, err)
 		}
 	}
@@ -86,6 +89,18 @@ func (j *job) fetchPackages(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unlisted adds the packages that the backup's list names and the bucket's does
+// not: that one may lag behind, while an object that is asked for is there.
+func (j *job) unlisted(packages []objstore.Object) []objstore.Object {
+	for name, lacking := range j.lacking {
+		known := slices.ContainsFunc(packages, func(p objstore.Object) bool { return packageName(p.Key) == name })
+		if lacking > 0 && !known && name != "" && !strings.Contains(name, "/") {
+			packages = append(packages, objstore.Object{Key: j.dir + "/" + name})
+		}
+	}
+	return packages
 }
 
 // wants tells that a package holds something that is not here. Where a list
@@ -189,7 +204,7 @@ func (j *job) member(key string, h *tar.Header, data io.Reader) (*file, error) {
 // isReserved tells sealed paths that would be taken for a version's list.
 func isReserved(sealedPath string) bool {
 	first, _, _ := strings.Cut(sealedPath, "/")
-	return manifest.IsListName(first)
+	return manifest.IsListName(strings.TrimSuffix(first, signature.Suffix))
 }
 
 // unpack writes one file to where files arrive, and checks it on the way.

@@ -1,6 +1,7 @@
 package archiver
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -14,11 +15,9 @@ const unfinishedFor = 3 * day
 // remove deletes what is no longer needed of a storage all of whose backups are
 // archived: first old versions, then what the bucket need not hold.
 func (r *run) remove(ctx context.Context, storage string) error {
-	var versions []backupname.Name
-	for _, name := range r.local[storage] {
-		if r.disk.listOf(name) != "" {
-			versions = append(versions, name)
-		}
+	versions, err := r.disk.versions(r.local[storage])
+	if err != nil {
+		return err
 	}
 	if r.DryRun { // as if they were archived
 		for _, b := range r.bucket[storage] {
@@ -31,7 +30,7 @@ func (r *run) remove(ctx context.Context, storage string) error {
 	if len(versions) == 0 {
 		return r.clean(ctx, storage, nil)
 	}
-	if doubt := clockDoubt(versions[len(versions)-1], r.Now()); doubt != "" {
+	if doubt := cmp.Or(r.doubt, clockDoubt(versions[len(versions)-1], r.Now())); doubt != "" {
 		r.skip(storage, doubt)
 		return nil
 	}
@@ -45,7 +44,7 @@ func (r *run) remove(ctx context.Context, storage string) error {
 // into the trash: half a version is never seen.
 func (r *run) prune(ctx context.Context, versions []backupname.Name) error {
 	for _, name := range versions {
-		if err := ctx.Err(); err != nil {
+		if err := r.goOn(ctx); err != nil {
 			return err
 		}
 		bytes, err := r.disk.bytes(name.String())
@@ -91,7 +90,7 @@ func (r *run) clean(ctx context.Context, storage string, versions []backupname.N
 		if !(archived && b.name != newestArchived) && !abandoned {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
+		if err := r.goOn(ctx); err != nil {
 			return err
 		}
 		if !r.DryRun {
