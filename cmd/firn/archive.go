@@ -31,6 +31,9 @@ days old.
 Of files it keeps the last versions and the young ones, whichever are more; of
 databases the first of each day and of each month, and everything for a week.
 
+With --trust, a backup is archived only if its list is signed with one of these
+keys, under its own name, and if it is no older than what is archived.
+
 Examples:
    firn archive /mnt/archive --store s3://backup --s3-endpoint a3s.fi
    firn archive /mnt/archive --store file:///backup --dry-run
@@ -38,6 +41,7 @@ Examples:
 		Flags: append(settingFlags(append(storeSettings, archiveSettings...)),
 			&cli.IntFlag{Name: "keep-last", Value: 60, Usage: "keep the last `N` versions of files"},
 			&cli.IntFlag{Name: "keep-days", Value: 60, Usage: "keep all versions of files younger than `N` days"},
+			trustFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
 		),
@@ -56,6 +60,9 @@ func archive(c *cli.Context) error {
 	}
 	cfg, err := configOf(c)
 	if err != nil {
+		return err
+	}
+	if o.Trust, err = trustOf(c, cfg); err != nil {
 		return err
 	}
 	if o.Store, err = openConfiguredStore(c, cfg, ""); err != nil {

@@ -28,8 +28,12 @@ func catalogFlag() cli.Flag {
 func openCatalog(c *cli.Context, root string) (*catalog.Catalog, error) {
 	const interval = 5 * time.Second
 	said := time.Now()
+	trust, err := trustOf(c, nil)
+	if err != nil {
+		return nil, err
+	}
 	return catalog.Open(c.Context, root, catalog.Options{
-		Path: c.Path("catalog"), Logger: logger(c),
+		Path: c.Path("catalog"), Trust: trust, Logger: logger(c),
 		Progress: func(version backupname.Name, lines int64) {
 			if time.Since(said) >= interval {
 				said = time.Now()
@@ -46,8 +50,8 @@ func openVersion(c *cli.Context, root, spec string) (*catalog.Catalog, catalog.V
 		return nil, catalog.Version{}, err
 	}
 	v, err := archive.Find(c.Context, spec)
-	if err == nil && v.Damaged != "" {
-		err = fmt.Errorf("%w: %s: %s", catalog.ErrDamaged, v.Name, v.Damaged)
+	if err == nil {
+		err = v.Readable()
 	}
 	if err != nil {
 		return nil, catalog.Version{}, errors.Join(err, archive.Close())

@@ -25,7 +25,7 @@ new, each with size and sha512.
 
 Example:
    firn diff /mnt/archive file-storage_2026-01-01 file-storage/latest`,
-		Flags:  []cli.Flag{catalogFlag(), &cli.BoolFlag{Name: "json", Usage: "print an object a line"}},
+		Flags:  []cli.Flag{catalogFlag(), trustFlag(), &cli.BoolFlag{Name: "json", Usage: "print an object a line"}},
 		Action: diff,
 	}
 }

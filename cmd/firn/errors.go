@@ -13,6 +13,8 @@ import (
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/postgres"
 	"github.com/chipster/firn/internal/restore"
+	"github.com/chipster/firn/internal/signature"
+	"github.com/chipster/firn/internal/verify"
 	"github.com/chipster/firn/uploader"
 )
 
@@ -25,6 +27,7 @@ const (
 	exitNotFound    = 4
 	exitNoAccess    = 5 // no key that fits, or the store refused
 	exitLocked      = 6
+	exitUntrusted   = 7 // not signed by a trusted key, or older than what was seen before
 	exitInterrupted = 130
 )
 
@@ -36,6 +39,9 @@ var exitCodes = []struct {
 }{
 	{errSomeFailed, exitIncomplete},
 	{archiver.ErrLocked, exitLocked},
+	{uploader.ErrLocked, exitLocked},
+	{signature.ErrUntrusted, exitUntrusted},
+	{catalog.ErrRollback, exitUntrusted},
 	{restore.ErrInUse, exitLocked},
 	{envelope.ErrKey, exitNoAccess},
 	{keys.ErrPassphrase, exitNoAccess},
@@ -46,6 +52,7 @@ var exitCodes = []struct {
 	{uploader.ErrIncomplete, exitIncomplete},
 	{archiver.ErrIncomplete, exitIncomplete},
 	{restore.ErrIncomplete, exitIncomplete},
+	{verify.ErrDamaged, exitIncomplete},
 	{archiver.ErrNoArchive, exitNotFound},
 	{catalog.ErrNoVersion, exitNotFound},
 	{restore.ErrNoMatch, exitNotFound},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -113,7 +112,7 @@ func readPassphraseFile(file string) ([]byte, error) {
 	return passphrase, nil
 }
 
-var errNoTerminal = errors.New("no terminal to ask for it: give --passphrase-file or FIRN_PASSPHRASE")
+var errNoTerminal = fmt.Errorf("%w: no terminal to ask for it: give --passphrase-file or FIRN_PASSPHRASE", keys.ErrPassphrase)
 
 // promptPassphrase asks on the terminal itself, since standard input may be the key.
 func promptPassphrase(keyID string) ([]byte, error) {

@@ -34,7 +34,7 @@ Examples:
    firn ls /mnt/archive file-storage_2026-01 ab -l
    firn ls /mnt/archive file-storage/latest -R --json | jq -r .sha512`,
 		Flags: []cli.Flag{
-			catalogFlag(),
+			catalogFlag(), trustFlag(),
 			&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "show modes, sizes and times too"},
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"R"}, Usage: "list all files below, with their paths"},
 			&cli.BoolFlag{Name: "json", Usage: "print an object a line"},

@@ -53,10 +53,10 @@ Examples:
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but something is missing,
 damaged or left out; 4 not found; 5 no key or no access; 6 in use by another
-run; 130 interrupted.`,
+run; 7 not signed by a trusted key; 130 interrupted.`,
 		Commands: []*cli.Command{
 			uploadCommand(), archiveCommand(),
-			versionsCommand(), lsCommand(), diffCommand(),
+			versionsCommand(), lsCommand(), diffCommand(), verifyCommand(),
 			mountCommand(), restoreCommand(),
 			keyCommand(), configCommand(),
 		},

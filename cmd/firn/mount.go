@@ -40,7 +40,7 @@ Examples:
    firn mount /mnt/archive /mnt/versions --version file-storage/latest
    rsync -a /mnt/versions/file-storage/latest/ /opt/storage/`,
 		Flags: append(keyFlags(),
-			catalogFlag(),
+			catalogFlag(), trustFlag(),
 			&cli.StringFlag{Name: "name", Usage: "show the storage `NAME` only"},
 			&cli.StringFlag{Name: "version", Usage: "show the `VERSION` itself, without folders above"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users look into the mount (needs user_allow_other in /etc/fuse.conf, unless you are root)"},
@@ -104,8 +104,8 @@ func limitMemory(cache int64) {
 func chooseVersion(c *cli.Context, o *fs.Options) error {
 	if spec := c.String("version"); spec != "" {
 		v, err := o.Catalog.Find(c.Context, spec)
-		if err == nil && v.Damaged != "" {
-			err = fmt.Errorf("%w: %s: %s", catalog.ErrDamaged, v.Name, v.Damaged)
+		if err == nil {
+			err = v.Readable()
 		}
 		o.Version = &v
 		return err

@@ -32,7 +32,7 @@ that is called db is ./db.`,
 		Subcommands:     []*cli.Command{restoreDatabaseCommand()},
 		HideHelpCommand: true, // an archive may be in a folder of that name
 		Flags: append(keyFlags(),
-			catalogFlag(),
+			catalogFlag(), trustFlag(),
 			&cli.PathFlag{Name: "to", Usage: "write into the folder `DIR`, which is made if need be"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace files that differ"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be restored"},

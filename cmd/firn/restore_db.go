@@ -48,7 +48,7 @@ Examples:
    firn restore db /mnt/archive session-db-db-backup_2026-01-02 --clean \
        --to postgres://chipster@localhost:5433/session_db`,
 		Flags: append(keyFlags(),
-			catalogFlag(),
+			catalogFlag(), trustFlag(),
 			&cli.StringFlag{Name: "to", Usage: "restore into the database postgres://USER@HOST:PORT/NAME, the `ADDRESS` without a password"},
 			&cli.PathFlag{Name: "password-file", Usage: "`FILE` with the database's password"},
 			&cli.BoolFlag{Name: "clean", Usage: "drop everything in the database first"},

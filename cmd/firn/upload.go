@@ -32,6 +32,8 @@ const storageRole = "file-storage"
 var (
 	sealSettings = []setting{
 		{flag: "passphrase-file", key: "backup-gpg-passphrase-file", usage: "seal with the passphrase in `FILE`, where no recipient is given"},
+		{flag: "sign-key", key: "backup-gpg-signing-key-file", usage: "sign the lists with the private key in `FILE`"},
+		{flag: "sign-passphrase-file", key: "backup-gpg-signing-passphrase-file", usage: "passphrase of that key in `FILE`"},
 	}
 	fileSettings = []setting{
 		{flag: "name", key: "file-storage-id", usage: "`NAME` of the storage, the first part of the backup's name"},
@@ -82,6 +84,12 @@ With --session-key-per file, one file can be handed to somebody with its own
 key, which opens no other; but each has to be unsealed by itself, which takes
 longer than all else for small files, and a tenth of a second a file, on both
 sides, with a passphrase.
+
+With --sign-key the list is signed, and those who --trust that key's public part
+take nothing else. It should be another key than the one that opens backups.
+
+An upload that was stopped is gone on with by the next one. While another host
+uploads the same storage, the exit code is 6.
 
 Examples:
    firn upload files /opt/storage --store s3://backup --s3-endpoint a3s.fi \
@@ -153,6 +161,9 @@ func backUpFiles(c *cli.Context, cfg *config.Config, storage string) (*uploader.
 	if o.Recipients, err = recipientsOf(c, cfg, storageRole); err != nil {
 		return nil, err
 	}
+	if o.Signer, err = signerOf(cfg, storageRole); err != nil {
+		return nil, err
+	}
 	if o.Store, err = openConfiguredStore(c, cfg, storageRole); err != nil {
 		return nil, err
 	}
@@ -208,7 +219,10 @@ func recipientsOf(c *cli.Context, cfg *config.Config, role string) (r envelope.R
 func printFiles(w io.Writer, r *uploader.Report) error {
 	fmt.Fprintf(w, "%s: %d files, %s\n", r.Backup, r.Files, humanBytes(r.Size))
 	fmt.Fprintf(w, "  new        %d files, %s, sealed %s in %d packages\n", r.New, humanBytes(r.NewSize), humanBytes(r.Sealed), r.Packages)
-	fmt.Fprintf(w, "  unchanged  %d files\n", r.Files-r.New)
+	if r.Resumed > 0 {
+		fmt.Fprintf(w, "  resumed    %d files, %s, sealed by an earlier run\n", r.Resumed, humanBytes(r.ResumedSize))
+	}
+	fmt.Fprintf(w, "  unchanged  %d files\n", r.Files-r.New-r.Resumed)
 	if r.Full != "" {
 		fmt.Fprintf(w, "  full       %s\n", r.Full)
 	}

@@ -135,6 +135,9 @@ func backUpDatabase(c *cli.Context, cfg *config.Config, role string) (*uploader.
 	if o.Recipients, err = recipientsOf(c, cfg, role); err != nil {
 		return nil, err
 	}
+	if o.Signer, err = signerOf(cfg, role); err != nil {
+		return nil, err
+	}
 	if o.Store, err = openConfiguredStore(c, cfg, role); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ sealedBytes, and damaged, which says why a list cannot be read.
 Examples:
    firn versions /mnt/archive
    firn versions /mnt/archive file-storage --json`,
-		Flags:  []cli.Flag{catalogFlag(), &cli.BoolFlag{Name: "json", Usage: "print a JSON array"}},
+		Flags:  []cli.Flag{catalogFlag(), trustFlag(), &cli.BoolFlag{Name: "json", Usage: "print a JSON array"}},
 		Action: versions,
 	}
 }
@@ -78,8 +78,8 @@ func printVersions(w io.Writer, found []catalog.Version) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tTIME\tFILES\tSIZE\tSEALED\tSTATE")
 	for _, v := range found {
-		if v.Damaged != "" {
-			fmt.Fprintf(table, "%s\t%s\t-\t-\t-\tdamaged: %s\n", v.Name.Storage(), v.Name.TimeText(), printable(v.Damaged))
+		if err := v.Readable(); err != nil {
+			fmt.Fprintf(table, "%s\t%s\t-\t-\t-\t%s\n", v.Name.Storage(), v.Name.TimeText(), printable(err.Error()))
 			continue
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\tok\n", v.Name.Storage(), v.Name.TimeText(), v.Files, humanBytes(v.Size), humanBytes(v.SealedSize))

@@ -16,6 +16,9 @@
 //	backup-s3-ca-file  certificates (PEM) to trust for backup-s3-endpoint
 //	backup-pg-bin      the folder with the programs of PostgreSQL to use
 //	file-storage-path  the folder with the files to back up
+//	backup-gpg-signing-key         the private key that lists are signed with
+//	backup-gpg-signing-passphrase  its passphrase
+//	backup-gpg-trusted-keys        the public keys whose signatures count
 //
 // backup-gpg-public-key may hold several armored blocks: one for each recipient.
 //

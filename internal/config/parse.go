@@ -106,6 +106,9 @@ func readSecret(key string, named entry) (text, warning string, err error) {
 	if len(data) > maxSecret {
 		return fail(fmt.Errorf("%w: %s is over %d bytes, too large for a secret", ErrInvalid, named.text, maxSecret))
 	}
+	if len(bytes.TrimRight(data, "\r\n")) == 0 {
+		return fail(fmt.Errorf("%w: %s is empty", ErrInvalid, named.text))
+	}
 	if info.Mode().Perm()&0o004 != 0 {
 		warning = fmt.Sprintf("%s, which holds a secret, is readable by everyone: chmod 600 %[1]s", named.text)
 	}
