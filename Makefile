@@ -11,7 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build demo bench bench-db test test-unit test-e2e test-processors test-ceph lint tools fuzz clean
+.PHONY: build demo bench bench-db test test-unit test-e2e soak test-processors test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
@@ -48,12 +48,19 @@ bench: build ## against the commands that firn takes the place of: into docs/per
 bench-db: tools build ## a database to the bucket and back, against pg_dump, lz4, gpg and psql
 	scripts/bench-db.sh $(BIN)
 
+# Minutes for each of the tests that go on for as long as one likes.
+SOAK ?= 10
+soak: tools build ## the tests of crashes, faults and damage in full, and every fuzz target: hours
+	FIRN_SOAK=$(SOAK) $(GO) test -count=1 -timeout 4h ./...
+	cd e2e && FIRN=$(BIN) FIRN_TOOLS=$(TOOLS)/bin FIRN_SOAK=$(SOAK) $(GO) test -count=1 -timeout 4h ./...
+	scripts/fuzz.sh $(FUZZTIME)
+
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 
 tools: $(TOOLS)/bin/versitygw ## what the tests need besides Go
-	scripts/packages.sh gnupg lz4 fuse3 rsync postgresql gcc libc6-dev
+	scripts/packages.sh gnupg lz4 fuse3 rsync postgresql gcc libc6-dev e2fsprogs
 
 $(TOOLS)/bin/versitygw:
 	GOBIN=$(TOOLS)/bin $(GO) install $(VERSITYGW)

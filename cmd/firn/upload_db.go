@@ -125,6 +125,7 @@ func backUpDatabase(c *cli.Context, cfg *config.Config, role string) (*uploader.
 	o := uploader.DatabaseOptions{
 		Role: role, Format: postgres.Format(c.String("format")), Clean: c.Bool("clean"), RemoveOrphans: c.Bool("vacuumlo"), Logger: logger(c),
 	}
+	collectEarly()
 	var err error
 	if o.Database, err = databaseOf(cfg, role); err != nil {
 		return nil, err

@@ -78,8 +78,11 @@ func printVersions(w io.Writer, found []catalog.Version) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tTIME\tFILES\tSIZE\tSEALED\tSTATE")
 	for _, v := range found {
-		if err := v.Readable(); err != nil {
-			fmt.Fprintf(table, "%s\t%s\t-\t-\t-\t%s\n", v.Name.Storage(), v.Name.TimeText(), printable(err.Error()))
+		if state := v.Damaged; state != "" {
+			if !v.Untrusted { // which says it itself
+				state = "damaged: " + state
+			}
+			fmt.Fprintf(table, "%s\t%s\t-\t-\t-\t%s\n", v.Name.Storage(), v.Name.TimeText(), printable(state))
 			continue
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\tok\n", v.Name.Storage(), v.Name.TimeText(), v.Files, humanBytes(v.Size), humanBytes(v.SealedSize))
