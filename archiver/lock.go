@@ -133,8 +133,12 @@ func (l *heldLock) keep(ctx context.Context) context.Context {
 				return
 			case <-tick.C:
 			}
-			_ = l.write() // what counts is when it last succeeded
-			if err := l.check(); err != nil {
+			err := l.check() // first: to write after a long sleep does not give it back
+			if err == nil {
+				_ = l.write() // what counts is when it last succeeded
+				err = l.check()
+			}
+			if err != nil {
 				lose(err)
 				return
 			}

@@ -32,7 +32,8 @@ type backup struct {
 	base    backupname.Name // the newest archive; zero: there is none
 	resumed *inBucket       // the unfinished backup that this one goes on with; nil: a new one
 	lease   *lease
-	began   time.Time // by the bucket's clock
+	began   time.Time   // by the bucket's clock
+	found   []*inBucket // of the storage, then
 	parts   partPool
 }
 
@@ -76,6 +77,7 @@ func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ cont
 		case <-time.After(b.patience/2 + rand.N(b.patience)):
 		}
 	}
+	b.found = bucket
 	if err := b.choose(bucket, resume); err != nil {
 		return nil, errors.Join(err, b.end(ctx))
 	}
@@ -151,8 +153,7 @@ func (b *backup) choose(bucket []*inBucket, resume bool) error {
 
 // publish uploads the list. From then on the backup exists.
 func (b *backup) publish(ctx context.Context, entries []manifest.Entry) error {
-	bucket, err := b.confirm(ctx)
-	if err != nil {
+	if err := b.confirm(ctx); err != nil {
 		return err
 	}
 	packages := map[string]bool{}
@@ -167,7 +168,7 @@ func (b *backup) publish(ctx context.Context, entries []manifest.Entry) error {
 			b.log.Log(ctx, levelOf(err), "not all that is of no use any more could be deleted", "storage", b.name.Storage(), "error", err)
 		}
 	}
-	tell(b.sweep(ctx, bucket, packages))
+	tell(b.sweep(ctx, packages))
 	if err := b.putList(ctx, b.key(manifest.BackupInfo), entries); err != nil {
 		return err
 	}
@@ -185,20 +186,28 @@ func levelOf(err error) slog.Level {
 
 // confirm makes sure that nobody took this run's place: should it have slept for
 // minutes, nobody would know who it is.
-func (b *backup) confirm(ctx context.Context) ([]*inBucket, error) {
+func (b *backup) confirm(ctx context.Context) error {
 	if err := b.lease.check(); err != nil {
-		return nil, err
+		return err
 	}
 	bucket, err := look(ctx, b.store, b.name.Storage())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, other := range bucket {
 		if other.committed && backupname.Compare(other.name, b.name) >= 0 {
-			return nil, fmt.Errorf("%w: %s came meanwhile", ErrLocked, other.name)
+			return fmt.Errorf("%w: %s came meanwhile", ErrLocked, other.name)
 		}
 	}
-	return bucket, nil
+	// Asked for by its key too, should the bucket's lists be late.
+	_, err = b.store.Head(ctx, b.key(manifest.BackupInfo))
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: %s came meanwhile", ErrLocked, b.name)
+	case !errors.Is(err, objstore.ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 // putList uploads a list, and before it its signature: a list is never there
@@ -247,7 +256,12 @@ func (b *backup) finish(held context.Context, err error) error {
 	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
 		err = cause
 	}
-	return errors.Join(err, b.end(held))
+	released := b.end(held)
+	if err == nil && released != nil { // the backup is there
+		b.log.Warn("the end of the upload could not be told", "backup", b.name, "error", released)
+		return nil
+	}
+	return errors.Join(err, released)
 }
 
 // end lets others begin. It works also when ctx has ended.

@@ -88,10 +88,11 @@ func (b *inBucket) unfinished() bool {
 
 // sweep deletes what dead uploads of the storage left, before this one's list
 // makes its backup exist: from then on nobody would look there. listed are the
-// packages of this backup that stay.
-func (b *backup) sweep(ctx context.Context, bucket []*inBucket, listed map[string]bool) error {
+// packages of this backup that stay. It takes what was there when this run began:
+// what came since is somebody else's.
+func (b *backup) sweep(ctx context.Context, listed map[string]bool) error {
 	var errs []error
-	for _, other := range bucket {
+	for _, other := range b.found {
 		if !other.committed && other.name != b.name {
 			// The bucket's list of objects may lag behind, and its answer does not.
 			_, err := b.store.Head(ctx, other.name.String()+"/"+manifest.BackupInfo)

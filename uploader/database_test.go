@@ -42,6 +42,7 @@ func TestDatabase(t *testing.T) {
 		{"PgDumpFails", testPgDumpFails},
 		{"Cancelled", testDumpCancelled},
 		{"Clock", testDumpClock},
+		{"Signed", testDumpSigned},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(&databaseWorld{newWorld(t), database, server.BinDir}) })
 	}
@@ -180,9 +181,7 @@ func testFormats(w *databaseWorld) {
 // and once it does not fail, the backup is there.
 func testBucketFails(w *databaseWorld) {
 	for n := int64(0); ; n++ {
-		failing := &failingStore{Store: w.store}
-		failing.left.Store(n)
-		r, err := w.dump(func(o *DatabaseOptions) { o.Store = failing })
+		r, err := w.dump(func(o *DatabaseOptions) { o.Store = failAt(w.store, n) })
 		if err == nil {
 			w.read(r)
 			if n < 8 {
@@ -232,6 +231,15 @@ func testDumpClock(w *databaseWorld) {
 	if _, err := w.dump(nil); !errors.Is(err, ErrClock) {
 		w.t.Error(err)
 	}
+}
+
+func testDumpSigned(w *databaseWorld) {
+	r, err := w.dump(func(o *DatabaseOptions) { o.Signer = signerOf(w.t, "curve") })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.verifyWithGPG(r.Backup + "/backup-info")
+	w.checkBucket(r.Backup)
 }
 
 // A storage of files must not be taken for a database, whose old versions are

@@ -3,110 +3,252 @@ package uploader
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 )
 
-var errBucket = errors.New("the bucket is on fire")
-
-// failingStore fails at the n-th write, and only there: what follows must not
-// make up for it.
-type failingStore struct {
+// guardedStore asks before each change of the bucket.
+type guardedStore struct {
 	objstore.Store
-	left atomic.Int64
+	before func(change, key string) error
 }
 
-func (s *failingStore) fail() error {
-	if s.left.Add(-1) == -1 {
-		return errBucket
-	}
-	return nil
-}
-
-func (s *failingStore) Put(ctx context.Context, key string, data []byte) error {
-	if err := s.fail(); err != nil {
+func (s *guardedStore) Put(ctx context.Context, key string, data []byte) error {
+	if err := s.before("put", key); err != nil {
 		return err
 	}
 	return s.Store.Put(ctx, key, data)
 }
 
-func (s *failingStore) Create(ctx context.Context, key string) (objstore.Upload, error) {
-	if err := s.fail(); err != nil {
+func (s *guardedStore) Create(ctx context.Context, key string) (objstore.Upload, error) {
+	if err := s.before("create", key); err != nil {
 		return nil, err
 	}
 	u, err := s.Store.Create(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return &failingUpload{u, s}, nil
+	return &guardedUpload{u, s, key}, nil
 }
 
-type failingUpload struct {
+func (s *guardedStore) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys { // one by one, as a Dir does, so that it can be stopped in between
+		if err := s.before("delete", key); err != nil {
+			return err
+		}
+		if err := s.Store.Delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *guardedStore) AbortUploads(ctx context.Context, prefix string) (int, error) {
+	if err := s.before("abort uploads", prefix); err != nil {
+		return 0, err
+	}
+	return s.Store.AbortUploads(ctx, prefix)
+}
+
+type guardedUpload struct {
 	objstore.Upload
-	store *failingStore
+	store *guardedStore
+	key   string
 }
 
-func (u *failingUpload) WritePart(ctx context.Context, n int, data []byte) error {
-	if err := u.store.fail(); err != nil {
+func (u *guardedUpload) WritePart(ctx context.Context, n int, data []byte) error {
+	if err := u.store.before("part", u.key); err != nil {
 		return err
 	}
 	return u.Upload.WritePart(ctx, n, data)
 }
 
-func (u *failingUpload) Complete(ctx context.Context) error {
-	if err := u.store.fail(); err != nil {
+func (u *guardedUpload) Complete(ctx context.Context) error {
+	if err := u.store.before("complete", u.key); err != nil {
 		return err
 	}
 	return u.Upload.Complete(ctx)
 }
 
-// Wherever the bucket fails, the run ends with its error and leaves nothing;
-// and once it does not fail, the backup is there.
-func TestBucketFailsAtEveryStep(t *testing.T) {
-	w := newWorld(t)
-	for _, name := range []string{"a", "b", "c"} {
-		w.write(name, random(300_000))
+func (u *guardedUpload) Abort() error {
+	if err := u.store.before("abort", u.key); err != nil {
+		return err
 	}
-	w.write("d", random(1_200_000))
-	for n := int64(0); ; n++ {
-		if n > 100 {
-			t.Fatal("it never succeeds")
-		}
-		failing := &failingStore{Store: w.store}
-		failing.left.Store(n)
-		r, err := w.backup(func(o *Options) { o.Store = failing })
-		if err == nil {
-			if len(w.check(r.Backup, opener(t, "curve"), false)) != 4 {
-				t.Error("the backup is not whole")
+	return u.Upload.Abort()
+}
+
+var errBucket = errors.New("the bucket is on fire")
+
+// failAt fails at the n-th write, counted from 0, and only there: what follows
+// must not make up for it.
+func failAt(store objstore.Store, n int64) *guardedStore {
+	var left atomic.Int64
+	left.Store(n)
+	return &guardedStore{store, func(change, key string) error {
+		switch change {
+		case "put", "create", "part", "complete":
+			if left.Add(-1) == -1 {
+				return errBucket
 			}
-			if n < 10 {
-				t.Errorf("only %d writes: the test misses parts", n)
+		}
+		return nil
+	}}
+}
+
+// Wherever the bucket fails, the run ends with its error and leaves nothing but
+// packages that arrived whole; the next run goes on with those that have a list.
+func TestBucketFailsAtEveryStep(t *testing.T) {
+	for what, test := range map[string]struct {
+		files  func(*world) int
+		change func(*Options)
+		key    string
+		atMost int64
+	}{
+		"plain":             {writeSeveralPackages, func(o *Options) { o.partSize = 256 << 10 }, "", 100},
+		"sealed and signed": {writeTwoPackages, func(o *Options) { o.Recipients, o.Signer = recipients(t, "curve"), signerOf(t, "curve") }, "curve", 50},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			total := test.files(w)
+			open := envelope.NewOpener(nil)
+			if test.key != "" {
+				open = opener(t, test.key)
 			}
-			return
-		}
-		if !errors.Is(err, errBucket) {
-			t.Fatalf("write %d: %v", n, err)
-		}
-		if keys := w.keys(); len(keys) != 0 {
-			t.Fatalf("write %d failed and left %v", n, keys)
-		}
-		left, err := filepath.Glob(filepath.Join(w.bucket, ".firn-tmp", "*"))
-		if err != nil || len(left) != 0 {
-			t.Fatalf("write %d failed and left %v, %v", n, left, err)
-		}
+			resumed := 0
+			for n := int64(0); ; n++ {
+				if n > test.atMost {
+					t.Fatal("it never succeeds")
+				}
+				w.takeBucket(t.TempDir())
+				_, err := w.backup(func(o *Options) {
+					test.change(o)
+					o.Store = failAt(w.store, n)
+				})
+				if err == nil {
+					if n < 15 || resumed < 4 {
+						t.Errorf("only %d writes, %d of them with something to go on with: the test misses parts", n, resumed)
+					}
+					t.Logf("failed at %d writes, went on after %d of them", n, resumed)
+					return
+				}
+				if !errors.Is(err, errBucket) {
+					t.Fatalf("write %d: %v", n, err)
+				}
+				arrived := w.checkLeft(open, test.key != "")
+				if len(arrived) > 0 {
+					resumed++
+				}
+				r := w.mustBackup(test.change)
+				w.checkGoesOn(r, arrived, total)
+				w.check(r.Backup, open, test.key != "")
+				w.checkBucket(r.Backup)
+				if t.Failed() {
+					t.Fatalf("write %d failed", n)
+				}
+			}
+		})
 	}
 }
 
-// lostAnswer writes the list and says that it did not.
-type lostAnswer struct {
-	objstore.Store
-	deleted []string
+// checkLeft checks that a run that failed left only what a later one can use, and
+// a package for each of the two workers that it cannot: one of which the list did
+// not arrive. It returns the files that are listed, by path.
+func (w *world) checkLeft(open *envelope.Opener, encrypted bool) map[string]manifest.Entry {
+	w.t.Helper()
+	keys, unlisted := w.keys(), 0
+	for _, key := range keys {
+		pkg, isPackage := strings.CutSuffix(key, ".tar")
+		list, _, isList := strings.Cut(key, packageListSuffix)
+		switch {
+		case isPackage && !slices.Contains(keys, pkg+".tar"+packageListSuffix):
+			unlisted++
+		case isPackage, isList && slices.Contains(keys, list), strings.HasSuffix(key, "/backup-info.sig"):
+		default:
+			w.t.Errorf("left %s", key)
+		}
+	}
+	if unlisted > 2 {
+		w.t.Errorf("%d packages have no list: %q", unlisted, keys)
+	}
+	w.checkNothingUnfinished()
+	return w.arrived(open, encrypted)
 }
+
+// arrived are the files of the packages that are whole and have a list, of
+// backups that are not there yet. Each of them has to be as the list says.
+func (w *world) arrived(open *envelope.Opener, encrypted bool) map[string]manifest.Entry {
+	w.t.Helper()
+	all := map[string]manifest.Entry{}
+	keys := w.keys()
+	for _, key := range keys {
+		backup, _, _ := strings.Cut(key, "/")
+		if !strings.HasSuffix(key, ".tar"+packageListSuffix) || slices.Contains(keys, backup+"/backup-info") {
+			continue
+		}
+		for path, e := range w.checkEntries(backup, w.readList(key), open, encrypted) {
+			if _, twice := all[path]; twice {
+				w.t.Errorf("%q is in two packages", path)
+			}
+			all[path] = e
+		}
+	}
+	return all
+}
+
+// checkGoesOn checks that a run took over all that had arrived, and made nothing
+// of it again.
+func (w *world) checkGoesOn(r *Report, arrived map[string]manifest.Entry, total int) {
+	w.t.Helper()
+	if r.Resumed != len(arrived) || r.New != total-len(arrived) || r.Files != total {
+		w.t.Errorf("of %d files, %d had arrived: %+v", total, len(arrived), r)
+	}
+	var size int64
+	for _, e := range w.list(r.Backup) {
+		before, ok := arrived[e.Path]
+		if !ok {
+			continue
+		}
+		size += e.Size
+		if e.Backup != before.Backup || e.Package != before.Package || e.Offset != before.Offset || e.SealedSHA512 != before.SealedSHA512 {
+			w.t.Fatalf("%q was in %s/%s, and is in %s/%s", e.Path, before.Backup, before.Package, e.Backup, e.Package)
+		}
+	}
+	if size != r.ResumedSize {
+		w.t.Errorf("%d bytes had arrived: %+v", size, r)
+	}
+}
+
+// writeSeveralPackages writes files that make five packages.
+func writeSeveralPackages(w *world) (total int) {
+	for i := range 501 {
+		w.write(fmt.Sprintf("dir%d/%c%d", i%7, "abc"[i%3], i), random(50+i))
+	}
+	w.write("a.large", random(1_200_000))
+	w.write("d.large", random(1_500_000))
+	return 503
+}
+
+// writeTwoPackages writes three small files and two larger ones.
+func writeTwoPackages(w *world) (total int) {
+	for _, name := range []string{"a", "b", "c"} {
+		w.write(name, random(30_000))
+	}
+	w.write("x", random(1<<20))
+	w.write("y", random(1<<20+1))
+	return 5
+}
+
+// lostAnswer writes the list and says that it did not.
+type lostAnswer struct{ objstore.Store }
 
 func (s *lostAnswer) Put(ctx context.Context, key string, data []byte) error {
 	if err := s.Store.Put(ctx, key, data); err != nil || !strings.HasSuffix(key, "/backup-info") {
@@ -115,23 +257,49 @@ func (s *lostAnswer) Put(ctx context.Context, key string, data []byte) error {
 	return errBucket
 }
 
-func (s *lostAnswer) Delete(ctx context.Context, keys ...string) error {
-	s.deleted = append(s.deleted, keys...)
-	return s.Store.Delete(ctx, keys...)
-}
-
-// A run that failed must not leave a list without its packages, not even if it
-// is killed while it cleans up: the list goes first.
+// A list is never there without what it names, not even where the run fails
+// because it does not know that the list arrived: then the backup is whole.
 func TestListArrivesThoughTheRunFails(t *testing.T) {
 	w := newWorld(t)
-	w.write("a", random(10))
-	store := &lostAnswer{Store: w.store}
-	_, err := w.backup(func(o *Options) { o.Store = store })
-	if !errors.Is(err, errBucket) || len(w.keys()) != 0 {
-		t.Errorf("%v, %v", err, w.keys())
+	total := writeSeveralPackages(w)
+	var lists atomic.Int32
+	_, err := w.backup(func(o *Options) {
+		o.Signer = signerOf(t, "curve")
+		o.Store = &guardedStore{&lostAnswer{w.store}, func(change, key string) error {
+			if pkg, ok := strings.CutSuffix(key, packageListSuffix); ok {
+				lists.Add(1)
+				w.mustHave(key, pkg, key+".sig")
+			}
+			if backup, ok := strings.CutSuffix(key, "/backup-info"); ok {
+				for _, name := range []string{"a_small_files", "b_small_files", "c_small_files", "a_medium_files", "d_medium_files"} {
+					w.mustHave(key, backup+"/"+name+".tar", backup+"/"+name+".tar.list", key+".sig")
+				}
+			}
+			return nil
+		}}
+	})
+	if !errors.Is(err, errBucket) || lists.Load() != 5 {
+		t.Fatalf("%v after %d lists", err, lists.Load())
 	}
-	if len(store.deleted) != 2 || !strings.HasSuffix(store.deleted[0], "/backup-info") {
-		t.Errorf("deleted in the order %v", store.deleted)
+	first := strings.TrimSuffix(w.keys()[0], "/a_medium_files.tar")
+	if len(w.check(first, envelope.NewOpener(nil), false)) != total {
+		t.Error("the backup is not whole")
+	}
+	second := w.mustBackup(nil)
+	if second.Backup == first || second.New != total {
+		t.Errorf("%+v", second)
+	}
+	if keys := w.keys(); len(keys) != 2*6+1 || slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, packageListSuffix) }) {
+		t.Errorf("the lists of the packages are still there: %q", keys)
+	}
+}
+
+func (w *world) mustHave(what string, keys ...string) {
+	w.t.Helper()
+	for _, key := range keys {
+		if _, err := w.store.Head(context.Background(), key); err != nil {
+			w.t.Errorf("before %s: %v", what, err)
+		}
 	}
 }
 
@@ -139,7 +307,6 @@ func TestCancelled(t *testing.T) {
 	w := newWorld(t)
 	w.write("a", random(3_000_000))
 	ctx, cancel := context.WithCancel(context.Background())
-	w.now = w.now.Add(1)
 	_, err := Run(ctx, Options{
 		Store: w.store, Storage: w.storage, Name: "file-storage", partSize: 64 << 10,
 		Progress: func(int, int64) { cancel() },
@@ -147,6 +314,7 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || len(w.keys()) != 0 {
 		t.Errorf("%v, %v", err, w.keys())
 	}
+	w.checkNothingUnfinished()
 }
 
 // Nothing of a file touches a disk of the backed-up host on its way.

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/objstore"
@@ -150,7 +153,18 @@ func holder(ctx context.Context, store objstore.Store, o objstore.Object, now ti
 	if isDead(process) {
 		return "", nil
 	}
-	return strings.ToValidUTF8(who, "?"), nil
+	return printable(who), nil
+}
+
+// printable makes a text of the bucket's fit for a terminal.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 200)]
 }
 
 // processID tells a process from all others of this and of other hosts: the
@@ -203,6 +217,9 @@ func isDead(process string) bool {
 	if err != nil {
 		return false
 	}
+	if unix.Kill(pid, 0) == unix.ESRCH { // /proc may hide others' processes
+		return true
+	}
 	began, err := processStart(pid)
-	return errors.Is(err, os.ErrNotExist) || err == nil && began != fields[3]
+	return err == nil && began != fields[3]
 }

@@ -1,14 +1,10 @@
 package uploader
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha512"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,193 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/keys"
 	"github.com/chipster/firn/internal/manifest"
-	"github.com/chipster/firn/internal/objstore"
 )
-
-const fixtures = "../testdata/original"
-
-// world is a storage and a bucket.
-type world struct {
-	t       *testing.T
-	storage string
-	bucket  string
-	store   objstore.Store
-	now     time.Time
-}
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	w := &world{t: t, storage: t.TempDir(), bucket: t.TempDir(), now: time.Date(2026, 1, 1, 1, 10, 0, 0, time.UTC)}
-	store, err := objstore.OpenDir(w.bucket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.store = store
-	return w
-}
-
-func (w *world) write(path string, data []byte) {
-	w.t.Helper()
-	file := filepath.Join(w.storage, path)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// backup runs the uploader an hour later.
-func (w *world) backup(change func(*Options)) (*Report, error) {
-	w.t.Helper()
-	w.now = w.now.Add(time.Hour)
-	o := Options{
-		Store: w.store, Storage: w.storage, Name: "file-storage", Workers: 2,
-		now: func() time.Time { return w.now }, retryDelay: time.Millisecond, partSize: 64 << 10,
-	}
-	if change != nil {
-		change(&o)
-	}
-	return Run(context.Background(), o)
-}
-
-func (w *world) mustBackup(change func(*Options)) *Report {
-	w.t.Helper()
-	r, err := w.backup(change)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return r
-}
-
-func (w *world) get(key string) []byte {
-	w.t.Helper()
-	r, err := w.store.Get(context.Background(), key, 0, -1)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return b
-}
-
-// archive does as the archiver: the list becomes the archive's.
-func (w *world) archive(backup string) {
-	w.t.Helper()
-	var b bytes.Buffer
-	out := manifest.NewWriter(&b)
-	name, err := backupname.Parse(backup)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, e := range w.list(backup) {
-		e.Backup = name
-		if err := out.Write(&e); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	if err := errors.Join(out.Flush(), w.store.Put(context.Background(), backup+"/archive-info", b.Bytes())); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) list(backup string) (entries []manifest.Entry) {
-	w.t.Helper()
-	for e, err := range manifest.Read(bytes.NewReader(w.get(backup + "/backup-info"))) {
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		entries = append(entries, e)
-	}
-	return entries
-}
-
-func (w *world) keys() (keys []string) {
-	w.t.Helper()
-	for o, err := range w.store.List(context.Background(), "") {
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		keys = append(keys, o.Key)
-	}
-	return keys
-}
-
-// check opens every new file of a backup from its package, where the list says
-// it is, and compares it with the storage.
-func (w *world) check(backup string, opener *envelope.Opener, encrypted bool) map[string]manifest.Entry {
-	w.t.Helper()
-	packages := map[string][]byte{}
-	all := map[string]manifest.Entry{}
-	for _, e := range w.list(backup) {
-		all[e.Path] = e
-		if e.Backup.String() != backup {
-			continue
-		}
-		if packages[e.Package] == nil {
-			packages[e.Package] = w.get(backup + "/" + e.Package)
-		}
-		sealed := packages[e.Package][e.Offset : e.Offset+e.SealedSize]
-		if sha512.Sum512(sealed) != e.SealedSHA512 {
-			w.t.Errorf("%q is not where the list says", e.Path)
-			continue
-		}
-		r, err := opener.NewReader(bytes.NewReader(sealed), encrypted)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		plain, err := io.ReadAll(r)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		want, err := os.ReadFile(filepath.Join(w.storage, e.Path))
-		if err != nil || !bytes.Equal(plain, want) || e.Size != int64(len(want)) || e.SHA512 != sha512.Sum512(want) {
-			w.t.Errorf("%q is not what was backed up: %v", e.Path, err)
-		}
-	}
-	return all
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(rand.Uint32())
-	}
-	return b
-}
-
-func recipients(t *testing.T, name string) envelope.Recipients {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(fixtures, "keys", name+".public.asc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := keys.ParsePublic(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return envelope.Recipients{Keys: list}
-}
-
-func opener(t *testing.T, name string) *envelope.Opener {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(fixtures, "keys", name+".private.base64"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := keys.ParsePrivate(b, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return envelope.NewOpener(list)
-}
 
 func TestOddFilesComeBack(t *testing.T) {
 	w := newWorld(t)
@@ -232,32 +44,6 @@ func TestOddFilesComeBack(t *testing.T) {
 		}
 	}
 	w.checkWithTar(r.Backup)
-}
-
-// checkWithTar lists every package with the real tar and compares sizes.
-func (w *world) checkWithTar(backup string) {
-	w.t.Helper()
-	members := 0
-	for _, key := range w.keys() {
-		if !strings.HasPrefix(key, backup+"/") || !strings.HasSuffix(key, ".tar") {
-			continue
-		}
-		cmd := exec.Command("tar", "--quoting-style=literal", "-tf", "-")
-		cmd.Stdin = bytes.NewReader(w.get(key))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			w.t.Fatalf("tar -t %s: %v\n%s", key, err, out)
-		}
-		members += strings.Count(string(out), "\n")
-	}
-	for _, e := range w.list(backup) {
-		if e.Backup.String() == backup {
-			members--
-		}
-	}
-	if members != 0 {
-		w.t.Errorf("tar finds %d members more than the list", members)
-	}
 }
 
 // Folders deeper than the system takes in one path.
@@ -554,51 +340,6 @@ func TestFileIsRewrittenWhileItIsRead(t *testing.T) {
 		if !errors.Is(err, ErrIncomplete) || r.LeftOut != 1 || r.Files != 0 {
 			t.Errorf("%s: %v, %+v", what, err, r)
 		}
-	}
-}
-
-// checkMembers reads the packages as the archiver does: what is not listed is
-// named of tildes.
-func (w *world) checkMembers(backup string) (abandoned int) {
-	w.t.Helper()
-	listed := map[string]bool{}
-	for _, e := range w.list(backup) {
-		listed[e.SealedPath] = true
-	}
-	for _, key := range w.keys() {
-		if !strings.HasSuffix(key, ".tar") {
-			continue
-		}
-		r := tar.NewReader(bytes.NewReader(w.get(key)))
-		for {
-			h, err := r.Next()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				w.t.Fatalf("%s: %v", key, err)
-			}
-			switch {
-			case listed[h.Name]:
-			case strings.Trim(h.Name, "~/") == "":
-				abandoned++
-			default:
-				w.t.Errorf("%s holds %q, which is not listed", key, h.Name)
-			}
-		}
-	}
-	return abandoned
-}
-
-func appendTo(t *testing.T, name string) {
-	t.Helper()
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write([]byte("x")); err != nil {
-		t.Fatal(err)
 	}
 }
 
