@@ -42,6 +42,9 @@ func New(storage string, at time.Time) (Name, error) {
 // Parse reads a name. The storage ends at the first "_"; the instant is as
 // Java's Instant prints it: UTC with no, 3, 6 or 9 decimals.
 func Parse(text string) (Name, error) {
+	if len(text) > maxName { // not shown as a whole: it may be of any length
+		return Name{}, fmt.Errorf("%w: %q… is longer than %d bytes", ErrInvalid, text[:50], maxName)
+	}
 	storage, instant, found := strings.Cut(text, "_")
 	if !found {
 		return Name{}, fmt.Errorf("%w: %q has no \"_\"", ErrInvalid, text)
@@ -59,6 +62,9 @@ func Parse(text string) (Name, error) {
 // MaxStorage is the greatest length of a storage's name in bytes, so that a
 // name is a file name on every file system.
 const MaxStorage = 200
+
+// maxName is the length of the longest name.
+const maxName = MaxStorage + len("_2006-01-02T15:04:05.000000000Z")
 
 // CheckStorage says why a text cannot be the name of a storage, or nil.
 func CheckStorage(s string) error {

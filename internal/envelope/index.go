@@ -126,7 +126,7 @@ func (r *ReaderAt) sizeOf(b *block, most int) (int64, error) {
 	if err := r.layout.readFrames(packed, b.at); err != nil {
 		return 0, err
 	}
-	plain, err := unpack(make([]byte, most), packed, b.sum)
+	plain, err := unpack(make([]byte, roomFor(len(packed), most, false)), packed, b.sum)
 	return int64(len(plain)), err
 }
 

@@ -160,7 +160,11 @@ type how struct {
 func (h how) find(f firstChunk, read func(p []byte, pos int64) error, end, length int64) (*chunks, error) {
 	switch {
 	case h.frames > 0:
-		return f.of(length), nil
+		c := f.of(length)
+		if c.length() != length {
+			return nil, damaged("openpgp: a packet of %d bytes where the list's table of blocks asks for %d", c.length(), length)
+		}
+		return c, nil
 	case h.walk:
 		return f.walk(read, end)
 	}

@@ -22,7 +22,7 @@ type frameReader struct {
 	read     uint64 // plain bytes of this frame
 	checksum *xxh32
 	packed   []byte
-	dict     []byte // the last 64 KiB of the frame, where blocks are linked
+	dict     []byte // at least the last 64 KiB of the frame, where blocks are linked
 }
 
 const dictSize = 64 << 10
@@ -50,7 +50,13 @@ func (f *frameReader) next(dst []byte) ([]byte, error) {
 			return nil, err
 		}
 		if length != 0 {
-			return f.block(dst, length)
+			// Without the empty ones: a file can be made of nothing else.
+			block, err := f.block(dst, length)
+			if len(block) > 0 || err != nil {
+				return block, err
+			}
+			dst = block
+			continue
 		}
 		if err := f.end(); err != nil {
 			return nil, err
@@ -131,7 +137,10 @@ func (f *frameReader) skip() error {
 	if n > maxSkippable {
 		return damaged("lz4: a skippable frame of %d bytes", n)
 	}
-	return f.full(make([]byte, n))
+	if _, err = io.CopyN(io.Discard, f.r, int64(n)); err == io.EOF {
+		err = damaged("lz4: %w", io.ErrUnexpectedEOF)
+	}
+	return err
 }
 
 func (f *frameReader) block(dst []byte, length uint32) ([]byte, error) {
@@ -140,10 +149,11 @@ func (f *frameReader) block(dst []byte, length uint32) ([]byte, error) {
 	if n > f.maxBlock {
 		return nil, damaged("lz4: a block of %d bytes in a frame of at most %d", n, f.maxBlock)
 	}
-	if cap(dst) < f.maxBlock {
-		dst = make([]byte, f.maxBlock)
+	room := roomFor(n, f.maxBlock, stored)
+	if cap(dst) < room {
+		dst = make([]byte, room)
 	}
-	dst = dst[:f.maxBlock]
+	dst = dst[:room]
 	packed := dst[:n]
 	if !stored {
 		if cap(f.packed) < n {
@@ -163,12 +173,22 @@ func (f *frameReader) block(dst []byte, length uint32) ([]byte, error) {
 	}
 	if !stored {
 		var err error
-		if n, err = lz4.UncompressBlockWithDict(packed, dst, f.dict); err != nil {
+		if n, err = lz4.UncompressBlockWithDict(packed, dst, f.dict[max(0, len(f.dict)-dictSize):]); err != nil {
 			return nil, damaged("lz4: %w", err)
 		}
 	}
 	f.account(dst[:n])
 	return dst[:n], nil
+}
+
+// roomFor is what n bytes of a block can become: a frame of tiny blocks must not
+// take the largest there may be for each.
+func roomFor(n, maxBlock int, stored bool) int {
+	if stored {
+		return n
+	}
+	const most = 255 // times its size
+	return min(maxBlock, most*n)
 }
 
 func (f *frameReader) account(block []byte) {
@@ -180,8 +200,8 @@ func (f *frameReader) account(block []byte) {
 		return
 	}
 	f.dict = append(f.dict, block[max(0, len(block)-dictSize):]...)
-	if over := len(f.dict) - dictSize; over > 0 {
-		f.dict = append(f.dict[:0], f.dict[over:]...)
+	if len(f.dict) > 2*dictSize { // not with every block, which may be tiny
+		f.dict = append(f.dict[:0], f.dict[len(f.dict)-dictSize:]...)
 	}
 }
 

@@ -30,7 +30,7 @@ type Reader struct {
 // Decrypting, decoding and hashing run side by side from the second block on.
 // Memory is some six blocks, of at most 4 MiB each.
 func (o *Opener) Open(sealed io.Reader, e *manifest.Entry) (*Reader, error) {
-	r, err := o.newReader(sealed, IsEncrypted(e.SealedPath), e.SealedSize)
+	r, err := o.newReader(sealed, IsEncrypted(e.SealedPath), e.SealedSize, e.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +43,13 @@ func (o *Opener) Open(sealed io.Reader, e *manifest.Entry) (*Reader, error) {
 // NewReader opens a sealed file of which no list tells. encrypted says which form
 // it must have: a file that should be encrypted is not read when it is not.
 func (o *Opener) NewReader(sealed io.Reader, encrypted bool) (*Reader, error) {
-	return o.newReader(sealed, encrypted, math.MaxInt64)
+	return o.newReader(sealed, encrypted, math.MaxInt64, math.MaxInt64)
 }
 
 // newReader takes the sealed file's size, so that small files need little
-// memory. Nothing else depends on it.
-func (o *Opener) newReader(sealed io.Reader, encrypted bool, size int64) (*Reader, error) {
+// memory; nothing else depends on it. By the plain size it gives up on what
+// OpenPGP's compression makes endless.
+func (o *Opener) newReader(sealed io.Reader, encrypted bool, size, plain int64) (*Reader, error) {
 	in := newPosReader(sealed, int(min(size, 128<<10)))
 	r := &Reader{}
 	d := &decoder{finish: func() error { return nil }}
@@ -58,7 +59,7 @@ func (o *Opener) newReader(sealed io.Reader, encrypted bool, size int64) (*Reade
 			return nil, err
 		}
 		r.below = append(r.below, decrypted)
-		d.frame = newFrameReader(content)
+		d.frame = newFrameReader(&boundedReader{content, framesBound(plain)})
 		d.finish = func() error { return endOf(decrypted, in) }
 	} else {
 		d.frame = newFrameReader(in)
@@ -180,7 +181,7 @@ func openLiteral(r byteReader, mayCompress bool) (io.Reader, error) {
 				return nil, err
 			}
 			return openLiteral(bufio.NewReaderSize(plain, 64<<10), false)
-		case tag == tagMarker || tag == tagPadding:
+		case (tag == tagMarker || tag == tagPadding) && mayCompress: // nobody compresses them
 			if _, err := io.Copy(io.Discard, b); err != nil {
 				return nil, err
 			}
@@ -230,6 +231,27 @@ func decompress(b *body) (io.Reader, error) {
 		return damagedReader{bzip2.NewReader(r)}, nil
 	}
 	return nil, fmt.Errorf("%w: openpgp compression algorithm %d", ErrUnsupported, algorithm)
+}
+
+// framesBound is far more than the frames of a file take, whoever makes them.
+func framesBound(plain int64) int64 {
+	const room = 16 << 20
+	return min(plain, (math.MaxInt64-room)/4)*4 + room
+}
+
+// boundedReader fails when more is read than may be: a megabyte of a compressed
+// packet can be a gigabyte of frames in which is nothing.
+type boundedReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, damaged("lz4: frames that are far longer than what they hold")
+	}
+	return n, err
 }
 
 // damagedReader makes a decompressor's errors ErrDamaged. (It may also have

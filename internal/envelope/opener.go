@@ -95,17 +95,23 @@ type seipd struct {
 
 // maxESK bounds the packets before the encrypted one: 16 KiB is a key of far
 // over 65,536 bits.
+//
+// Each passphrase packet may cost some tenths of a second a passphrase, and what
+// RFC 9580 calls Argon2 as much memory as the packet says, up to 2 TiB.
 const (
 	maxESK     = 16 << 10
-	maxESKs    = 100
+	maxESKs    = 100 // with markers and padding
+	maxSKESKs  = 10
 	eskVersion = 4 // a SKESK's; the PKESK's is 3
+	s2kArgon2  = 4
 )
 
 // openSEIPD reads the packets that hold the session key, and the beginning of
 // the encrypted one, by which a wrong passphrase shows.
 func (o *Opener) openSEIPD(in *posReader) (*seipd, *cfb.Key, error) {
 	var esks [][]byte // each with its tag before it
-	for {
+	var passphrases int
+	for packets := 0; ; packets++ {
 		tag, b, err := readHeader(in.Reader)
 		if err != nil {
 			return nil, nil, cutShort(err)
@@ -116,7 +122,10 @@ func (o *Opener) openSEIPD(in *posReader) (*seipd, *cfb.Key, error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			if len(content) > maxESK || len(esks) == maxESKs {
+			if tag == tagSKESK {
+				passphrases++
+			}
+			if len(content) > maxESK || packets == maxESKs || passphrases > maxSKESKs {
 				return nil, nil, damaged("openpgp: too many session keys")
 			}
 			if tag == tagPKESK || tag == tagSKESK {
@@ -197,13 +206,21 @@ func (o *Opener) unlockOnce(esk []byte) (found []*cfb.Key, who string, err error
 // unlock returns the session keys that our keys find in one packet, and for
 // whom the packet is.
 func (o *Opener) unlock(esk []byte) (found []*cfb.Key, who string, err error) {
+	// Its tag, its version, the cipher, and how to stretch the passphrase.
+	if len(esk) > 3 && esk[0] == tagSKESK && esk[3] == s2kArgon2 {
+		return nil, "a passphrase", fmt.Errorf("%w: passphrase packet with Argon2", ErrUnsupported)
+	}
 	var raw bytes.Buffer
 	raw.Write([]byte{0xc0 | esk[0], 255, 0, 0, byte((len(esk) - 1) >> 8), byte(len(esk) - 1)})
 	raw.Write(esk[1:])
+	// With an error there may be half a packet, and the library panics on some.
 	p, err := packet.Read(&raw)
 	switch p := p.(type) {
 	case *packet.EncryptedKey:
 		who = fmt.Sprintf("key %016X", p.KeyId)
+		if err != nil {
+			return nil, who, err
+		}
 		for _, key := range o.candidates(p.KeyId) {
 			if err = decrypt(p, key); err != nil {
 				err = fmt.Errorf("key %016X: %w", key.KeyId, err)
@@ -218,6 +235,9 @@ func (o *Opener) unlock(esk []byte) (found []*cfb.Key, who string, err error) {
 		}
 		return nil, who, err
 	case *packet.SymmetricKeyEncrypted:
+		if err != nil {
+			return nil, "a passphrase", err
+		}
 		if p.Version != eskVersion {
 			return nil, "a passphrase", fmt.Errorf("%w: passphrase packet of version %d", ErrUnsupported, p.Version)
 		}

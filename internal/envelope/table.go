@@ -72,6 +72,9 @@ func parseBlockTable(s string) (*BlockTable, error) {
 	for len(b) > 0 && err == nil {
 		var row BlockRow
 		row.Length, row.Hash = cut(maxBlock + 4)
+		if row.Length <= 4 && err == nil {
+			err = fmt.Errorf("table of blocks: block %d is empty", len(t.Blocks))
+		}
 		t.Blocks = append(t.Blocks, row)
 	}
 	if err != nil {

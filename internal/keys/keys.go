@@ -75,9 +75,9 @@ func whyNot(entity *openpgp.Entity, now time.Time) string {
 	case self == nil:
 		return "it has no valid self-signature"
 	case entity.Revoked(now):
-		return "it is revoked"
+		return "it is revoked" + since(entity.Revocations)
 	case identity != nil && identity.Revoked(now):
-		return "its user id is revoked"
+		return "its user id is revoked" + since(identity.Revocations)
 	}
 	if reason := outOfTime(entity.PrimaryKey, self, now); reason != "" {
 		return "it " + reason
@@ -88,12 +88,26 @@ func whyNot(entity *openpgp.Entity, now time.Time) string {
 			continue
 		}
 		if subkey.Revoked(now) {
-			reason = "its encryption subkey is revoked"
+			reason = "its encryption subkey is revoked" + since(subkey.Revocations)
 		} else if r := outOfTime(subkey.PublicKey, subkey.Sig, now); r != "" {
 			reason = "its encryption subkey " + r
 		}
 	}
 	return reason
+}
+
+// since says when the first of the revocations was made.
+func since(revocations []*packet.Signature) string {
+	var first time.Time
+	for _, r := range revocations {
+		if made := r.CreationTime; first.IsZero() || made.Before(first) {
+			first = made
+		}
+	}
+	if first.IsZero() {
+		return ""
+	}
+	return " since " + day(first)
 }
 
 // outOfTime says in what way a key with this binding signature is not valid at

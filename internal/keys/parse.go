@@ -108,6 +108,9 @@ func unlock(entity *openpgp.Entity, passphrase func(keyID string) ([]byte, error
 	if passphrase == nil {
 		return fmt.Errorf("private key %s is protected: %w", name(entity), ErrPassphrase)
 	}
+	if err := checkStretching(entity); err != nil {
+		return err
+	}
 	secret, err := passphrase(entity.PrimaryKey.KeyIdString())
 	if err != nil {
 		return fmt.Errorf("passphrase of private key %s: %w", name(entity), err)

@@ -41,7 +41,7 @@ func parseLine(line string, last backupname.Name) (Entry, error) {
 	if e.SealedSHA512, err = ParseHash(f[5]); err != nil {
 		return Entry{}, fmt.Errorf("sealed hash: %w", err)
 	}
-	if f[6] != last.String() {
+	if f[6] != last.String() || last.IsZero() {
 		if e.Backup, err = backupname.Parse(f[6]); err != nil {
 			return Entry{}, err
 		}
@@ -68,10 +68,18 @@ func (d *Details) normalize() {
 func parseSize(s string) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no number of bytes", s)
+		return 0, fmt.Errorf("%s is no number of bytes", quote(s))
 	}
 	return int64(n), nil
 }
+
+// maxOther and maxRows bound what a line takes in memory, which is many times its
+// length for tiny fields and tiny tables. 16 MiB are 200,000 tables with the
+// longest of names.
+const (
+	maxOther = 1000
+	maxRows  = 16 << 20 // bytes of JSON
+)
 
 // parseExtra reads one extra column. What is not known is kept as it is; what
 // is known but cannot be read is an error, for a list is not to be guessed at.
@@ -87,9 +95,8 @@ func (e *Entry) parseExtra(field string) error {
 	case "mtime":
 		e.Modified, err = parseTime(value)
 	case "mode":
-		var bits uint64
-		bits, err = strconv.ParseUint(value, 8, 12)
-		e.Mode, e.HasMode = ModeOf(uint32(bits)), true
+		e.Mode, err = parseMode(value)
+		e.HasMode = true
 	case "package":
 		e.Package = value
 	case "offset":
@@ -101,6 +108,9 @@ func (e *Entry) parseExtra(field string) error {
 	case "rows":
 		e.Rows, err = parseRows(value)
 	default:
+		if len(e.Other) == maxOther {
+			return fmt.Errorf("more than %d columns that are not known", maxOther)
+		}
 		e.Other = append(e.Other, field)
 	}
 	if err != nil {
@@ -118,11 +128,17 @@ func appendLine(b []byte, e *Entry) ([]byte, error) {
 		return b, err
 	}
 	if e.Backup.IsZero() || e.Size < 0 || e.SealedSize < 0 {
-		return b, fmt.Errorf("the entry of %q is incomplete", e.Path)
+		return b, fmt.Errorf("the entry of %s is incomplete", quote(e.Path))
+	}
+	if len(e.Other) > maxOther {
+		return b, fmt.Errorf("the entry of %s has more than %d other columns", quote(e.Path), maxOther)
 	}
 	extra := e.ExtraColumns()
+	if e.Rows != nil && len(rowsText(e.Rows)) > maxRows {
+		return b, fmt.Errorf("the numbers of rows of %s are longer than %d bytes", quote(e.Path), maxRows)
+	}
 	if strings.ContainsRune(extra, '\n') {
-		return b, fmt.Errorf("an extra column of %q holds a line feed", e.Path)
+		return b, fmt.Errorf("an extra column of %s holds a line feed", quote(e.Path))
 	}
 	b = append(b, EscapePath(e.Path)...)
 	b = append(b, '\t')
@@ -140,7 +156,9 @@ func appendLine(b []byte, e *Entry) ([]byte, error) {
 	if escaped := EscapePath(e.Path); escaped != e.Path {
 		b = append(append(b, "\tname="...), escaped...)
 	}
-	b = append(b, extra...)
+	if b = append(b, extra...); len(b) >= maxLine {
+		return b, fmt.Errorf("the line of %s is longer than %d bytes", quote(e.Path), maxLine)
+	}
 	return append(b, '\n'), nil
 }
 
@@ -164,14 +182,18 @@ func (d *Details) ExtraColumns() string {
 		fmt.Fprintf(&b, "\tblocks=%s", d.Blocks)
 	}
 	if d.Rows != nil {
-		text, _ := json.Marshal(d.Rows) // maps of strings and numbers cannot fail
-		fmt.Fprintf(&b, "\trows=%s", text)
+		fmt.Fprintf(&b, "\trows=%s", rowsText(d.Rows))
 	}
 	for _, field := range d.Other {
 		b.WriteByte('\t')
 		b.WriteString(field)
 	}
 	return b.String()
+}
+
+func rowsText(rows Rows) []byte {
+	text, _ := json.Marshal(rows) // maps of strings and numbers cannot fail
+	return text
 }
 
 // ParseDetails reads what ExtraColumns writes.
@@ -190,13 +212,16 @@ func ParseDetails(s string) (Details, error) {
 // anything, and JSON has neither tabs nor line feeds in its strings.
 func parseRows(s string) (Rows, error) {
 	var rows Rows
+	if len(s) > maxRows {
+		return nil, fmt.Errorf("longer than %d bytes", maxRows)
+	}
 	if err := json.Unmarshal([]byte(s), &rows); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no numbers of rows: %s", shorten(err.Error()))
 	}
 	for schema, tables := range rows {
 		for table, n := range tables {
 			if n < 0 {
-				return nil, fmt.Errorf("table %q of schema %q has %d rows", table, schema, n)
+				return nil, fmt.Errorf("table %s of schema %s has %d rows", quote(table), quote(schema), n)
 			}
 		}
 	}
@@ -223,8 +248,8 @@ func parseTime(s string) (time.Time, error) {
 	whole, fraction, ok := strings.Cut(s, ".")
 	sec, err := strconv.ParseInt(whole, 10, 64)
 	nsec, err2 := strconv.ParseUint(fraction, 10, 32)
-	if !ok || err != nil || err2 != nil || len(fraction) != 9 || max(sec, -sec) > maxSeconds {
-		return time.Time{}, fmt.Errorf("%q is no time in seconds with nine decimals", s)
+	if !ok || err != nil || err2 != nil || len(fraction) != 9 || sec > maxSeconds || sec < -maxSeconds {
+		return time.Time{}, fmt.Errorf("%s is no time in seconds with nine decimals", quote(s))
 	}
 	if whole[0] == '-' {
 		return time.Unix(sec, -int64(nsec)).UTC(), nil
@@ -245,6 +270,14 @@ func modeBits(m fs.FileMode) uint32 {
 		}
 	}
 	return bits
+}
+
+func parseMode(s string) (fs.FileMode, error) {
+	bits, err := strconv.ParseUint(s, 8, 12)
+	if err != nil {
+		return 0, fmt.Errorf("%s is no mode", quote(s))
+	}
+	return ModeOf(uint32(bits)), nil
 }
 
 // ModeOf makes a mode of the twelve permission bits of Unix.

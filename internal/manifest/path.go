@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,11 +20,13 @@ func CheckPath(p string) error {
 	case len(p) > maxPath:
 		return fmt.Errorf("the path is longer than %d bytes", maxPath)
 	case strings.IndexByte(p, 0) >= 0:
-		return fmt.Errorf("the path %q holds a NUL", p)
+		return fmt.Errorf("the path %s holds a NUL", quote(p))
+	case strings.Count(p, "/") >= maxParts:
+		return fmt.Errorf("the path %s has more than %d parts", quote(p), maxParts)
 	}
 	for part := range strings.SplitSeq(p, "/") {
 		if part == "" || part == "." || part == ".." {
-			return fmt.Errorf("the path %q is not one below a folder", p)
+			return fmt.Errorf("the path %s is not one below a folder", quote(p))
 		}
 	}
 	return nil
@@ -33,9 +36,31 @@ func CheckPath(p string) error {
 // reached in steps, and low enough that no list can fill the memory with one.
 const maxPath = 64 << 10
 
+// maxParts is as deep as a path can be that Linux takes in one piece, and
+// maxSealedParts as one of maxSealedPath bytes. To keep the paths of all folders
+// above a file, or to go to each of them from the top, takes the square of that.
+const (
+	maxParts       = 2048
+	maxSealedParts = 500
+)
+
+// quote shows the beginning of a text that may be long.
+func quote(s string) string { return strconv.Quote(shorten(s)) }
+
+func shorten(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
 func checkSealedPath(p string) error {
 	if strings.ContainsAny(p, "\t\n") {
-		return fmt.Errorf("the sealed path %q does not fit into a column", p)
+		return fmt.Errorf("the sealed path %s does not fit into a column", quote(p))
+	}
+	if strings.Count(p, "/") >= maxSealedParts {
+		return fmt.Errorf("the sealed path %s has more than %d parts", quote(p), maxSealedParts)
 	}
 	return CheckPath(p)
 }
@@ -84,6 +109,9 @@ func hexDigit(c byte) byte {
 }
 
 func unescapePath(s string) (string, error) {
+	if len(s) > 3*maxPath {
+		return "", fmt.Errorf("the escaped path is longer than %d bytes", 3*maxPath)
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {
@@ -91,7 +119,7 @@ func unescapePath(s string) (string, error) {
 			continue
 		}
 		if !isEscape(s[i:]) {
-			return "", fmt.Errorf("%q has a %% that is not followed by two hexadecimal digits", s)
+			return "", fmt.Errorf("%s has a %% that is not followed by two hexadecimal digits", quote(s))
 		}
 		b.WriteByte(hexDigit(s[i+1])<<4 | hexDigit(s[i+2]))
 		i += 2
