@@ -124,7 +124,7 @@ func TestHostileLists(t *testing.T) {
 	n := w.nameAt(t, "fs")
 	var files []sealed
 	for _, p := range []string{"archive-info", "backup-info/x", "a/b", "a", "download/x", "good"} {
-		f := w.seal(n, p, p)
+		f := w.seal(n, strings.Replace(p, "a/b", "other", 1), p)
 		f.entry.SealedPath = p
 		files = append(files, f)
 	}

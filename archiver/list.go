@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"path"
 
 	"github.com/chipster/firn/internal/manifest"
 )
@@ -53,12 +54,21 @@ func (j *job) each(r io.Reader, do func(*manifest.Entry) error) error {
 	return nil
 }
 
-// unique refuses a list in which a path comes twice: which line would hold?
+// unique refuses a list in which a path comes twice, or is a folder of others:
+// which line would hold?
 func (j *job) unique(do func(*manifest.Entry) error) func(*manifest.Entry) error {
-	paths, sealed := textSet{}, textSet{}
+	paths, folders, sealed := textSet{}, textSet{}, textSet{}
 	return func(e *manifest.Entry) error {
 		if !paths.add(e.Path) {
 			return fmt.Errorf("%w: the path %q is listed twice", manifest.ErrInvalid, e.Path)
+		}
+		for dir := path.Dir(e.Path); dir != "." && folders.add(dir); dir = path.Dir(dir) {
+			if paths.has(dir) {
+				return fmt.Errorf("%w: the path %q is a file and a folder", manifest.ErrInvalid, dir)
+			}
+		}
+		if folders.has(e.Path) {
+			return fmt.Errorf("%w: the path %q is a file and a folder", manifest.ErrInvalid, e.Path)
 		}
 		if !sealed.add(e.SealedPath) {
 			return fmt.Errorf("%w: the sealed path %q is listed twice", manifest.ErrInvalid, e.SealedPath)
@@ -103,14 +113,18 @@ func (t textSet) add(s string) (isNew bool) {
 	return len(t) > n
 }
 
+func (t textSet) has(s string) bool {
+	_, ok := t[textKey(s)]
+	return ok
+}
+
 // lineSet holds which sealed file lies at which sealed path.
 type lineSet struct{ set textSet }
 
 func lineText(e *manifest.Entry) string { return string(e.SealedSHA512[:]) + e.SealedPath }
 
 func (l lineSet) has(e *manifest.Entry) bool {
-	_, ok := l.set[textKey(lineText(e))]
-	return ok
+	return l.set.has(lineText(e))
 }
 
 func (j *job) readList(list string) (lineSet, error) {

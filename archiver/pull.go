@@ -185,6 +185,8 @@ func (j *job) member(key string, h *tar.Header, data io.Reader) (*file, error) {
 		return nil, nil // an attempt that the uploader gave up
 	case h.Typeflag != tar.TypeReg:
 		return unexpected("not a regular file")
+	case isSparse(h):
+		return unexpected("a sparse file, which can be of any size")
 	case f == nil:
 		return unexpected("not listed")
 	case f.have && f.fetched:
@@ -199,6 +201,16 @@ func (j *job) member(key string, h *tar.Header, data io.Reader) (*file, error) {
 		return nil, nil
 	}
 	return j.unpack(f, data)
+}
+
+// isSparse tells a file of which the package does not have all bytes.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // isReserved tells sealed paths that would be taken for a version's list.

@@ -1,5 +1,7 @@
 package archiver
 
+import "strings"
+
 // Report is what a run did, or in a dry run would do.
 type Report struct {
 	DryRun  bool      `json:"dryRun,omitempty"`
@@ -48,9 +50,15 @@ type Problems struct {
 
 const maxProblems = 100
 
+// maxProblem bounds what one of them takes: names can be of any length.
+const maxProblem = 1000
+
 func (p *Problems) add(what string) {
 	if p.Count++; len(p.First) < maxProblems {
-		p.First = append(p.First, what)
+		if len(what) > maxProblem {
+			what = what[:maxProblem] + "…"
+		}
+		p.First = append(p.First, strings.Clone(what))
 	}
 }
 

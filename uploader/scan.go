@@ -106,6 +106,10 @@ func (s *scanner) entry(ctx context.Context, dir *os.File, name string, e fs.Dir
 	}
 	switch stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
+		if err := manifest.CheckPath(name); err != nil { // no list could hold it
+			s.leftOut.add(s.Logger, name, err)
+			return nil
+		}
 		s.found = append(s.found, fileOf(name, &stat))
 	case unix.S_IFDIR:
 		return s.folder(ctx, name, above)

@@ -370,3 +370,23 @@ func TestUnreadableFile(t *testing.T) {
 		t.Errorf("%v, %+v", err, r)
 	}
 }
+
+// A path that no list can hold costs its file, and not the backup.
+func TestPathThatNoListHolds(t *testing.T) {
+	w := newWorld(t)
+	w.write("good", random(10))
+	root, err := os.OpenRoot(w.storage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	deep := strings.TrimSuffix(strings.Repeat("d/", 2048), "/")
+	if err := errors.Join(root.MkdirAll(deep, 0o755), root.WriteFile(deep+"/bad", nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.backup(nil)
+	if !errors.Is(err, ErrIncomplete) || r.LeftOut != 1 || r.Files != 1 {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	w.check(r.Backup, envelope.NewOpener(nil), false)
+}

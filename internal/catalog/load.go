@@ -62,6 +62,8 @@ func (c *Catalog) load(ctx context.Context, tx *sql.Tx, s stamp) (Version, stamp
 		return v, s, &damage{err, true}
 	}
 	defer file.Close()
+	// A folder is kept by its whole path. Lists that people make take a tenth.
+	l.room = 64<<20 + 20*s.size
 	for e, err := range c.entries(file, s.name) {
 		if err != nil {
 			for _, final := range []error{manifest.ErrInvalid, manifest.ErrTruncated, signature.ErrUntrusted} {
@@ -115,6 +117,7 @@ type loader struct {
 
 	ids   map[string]int64 // of folders that are staged
 	bytes int              // that the paths in it take
+	room  int64            // for the paths of folders that are new in the database
 }
 
 // maxPathBytes bounds what the paths of folders take in memory.
@@ -201,6 +204,9 @@ func (l *loader) folderID(full string) (id int64, err error) {
 	err = l.findFolder.QueryRowContext(l.ctx, []byte(full)).Scan(&id)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return id, err
+	}
+	if l.room -= int64(len(full)); l.room < 0 {
+		return 0, &damage{err: errors.New("its folders lie so deep in one another that their paths are far longer than the list")}
 	}
 	result, err := l.insertFolder.ExecContext(l.ctx, []byte(full))
 	if err != nil {

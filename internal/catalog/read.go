@@ -92,13 +92,19 @@ func damagedVersion(v Version, why string) error {
 	return fmt.Errorf("%w: %s: %s", ErrDamaged, v.Name, why)
 }
 
-// page reads nodes of one folder, and the stamp of the list that they are of.
-func (c *Catalog) page(ctx context.Context, v Version, dir string, stmt func(*database) *sql.Stmt, args ...any) (nodes []Node, s stamp, err error) {
+// maxPageBytes ends a page early: a file of terabytes has megabytes of blocks in
+// its line.
+const maxPageBytes = 8 << 20
+
+// page reads nodes of one folder, and the stamp of the list that they are of. cut
+// says that there may be more than it had room for.
+func (c *Catalog) page(ctx context.Context, v Version, dir string, stmt func(*database) *sql.Stmt, args ...any) (nodes []Node, cut bool, s stamp, err error) {
 	args = append([]any{v.Name.String(), folderPath(v, dir)}, args...)
 	var r row
 	found := false
 	err = c.use(ctx, func(db *database) error {
-		nodes, found = nodes[:0], false
+		nodes, found, cut = nodes[:0], false, false
+		size := 0
 		rows, err := stmt(db).QueryContext(ctx, args...)
 		if err != nil {
 			return err
@@ -118,6 +124,10 @@ func (c *Catalog) page(ctx context.Context, v Version, dir string, stmt func(*da
 				return err
 			}
 			nodes = append(nodes, n)
+			if size += len(r.extra); size > maxPageBytes {
+				cut = true
+				return nil
+			}
 		}
 		return rows.Err()
 	})
@@ -129,7 +139,7 @@ func (c *Catalog) page(ctx context.Context, v Version, dir string, stmt func(*da
 	case r.damaged != "":
 		err = damagedVersion(v, r.damaged)
 	}
-	return nodes, r.stamp, err
+	return nodes, cut, r.stamp, err
 }
 
 // Lookup finds a file or a folder by its path; "" is the root folder. Errors:
@@ -139,7 +149,7 @@ func (c *Catalog) Lookup(ctx context.Context, v Version, name string) (Node, err
 		return Node{}, fmt.Errorf("%q in %s: %w", name, v.Name, ErrNotExist)
 	}
 	dir, base := path.Split(name)
-	nodes, _, err := c.page(ctx, v, strings.TrimSuffix(dir, "/"), func(db *database) *sql.Stmt { return db.lookup }, []byte(base))
+	nodes, _, _, err := c.page(ctx, v, strings.TrimSuffix(dir, "/"), func(db *database) *sql.Stmt { return db.lookup }, []byte(base))
 	switch {
 	case err != nil:
 		return Node{}, err
@@ -158,7 +168,7 @@ func (c *Catalog) ReadDir(ctx context.Context, v Version, dir string) iter.Seq2[
 	return func(yield func(Node, error) bool) {
 		var list stamp
 		for after := ""; ; {
-			nodes, s, err := c.page(ctx, v, dir, func(db *database) *sql.Stmt { return db.list }, []byte(after), pageSize)
+			nodes, cut, s, err := c.page(ctx, v, dir, func(db *database) *sql.Stmt { return db.list }, []byte(after), pageSize)
 			switch {
 			case err != nil:
 			case after != "" && s != list:
@@ -175,7 +185,7 @@ func (c *Catalog) ReadDir(ctx context.Context, v Version, dir string) iter.Seq2[
 					return
 				}
 			}
-			if len(nodes) < pageSize {
+			if len(nodes) < pageSize && !cut {
 				return
 			}
 			list, after = s, nodes[len(nodes)-1].Name
@@ -186,7 +196,7 @@ func (c *Catalog) ReadDir(ctx context.Context, v Version, dir string) iter.Seq2[
 // Following yields up to count files and folders of a folder, those that ReadDir
 // yields after the one called name. A folder that is not there has none.
 func (c *Catalog) Following(ctx context.Context, v Version, dir, name string, count int) ([]Node, error) {
-	nodes, _, err := c.page(ctx, v, dir, func(db *database) *sql.Stmt { return db.list }, []byte(name), count)
+	nodes, _, _, err := c.page(ctx, v, dir, func(db *database) *sql.Stmt { return db.list }, []byte(name), count)
 	return nodes, err
 }
 

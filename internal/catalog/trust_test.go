@@ -76,7 +76,9 @@ func TestTrust(t *testing.T) {
 		{"a line of somebody else's", func(a *archive) {
 			a.rewriteList(n2, func(l string) string { return strings.ReplaceAll(l, "\t6\t", "\t7\t") })
 		}, "is not in the signed list", 0},
-		{"a line more", func(a *archive) { a.rewriteList(n2, func(l string) string { return l + "new" + l[:strings.IndexByte(l, '\n')+1] }) }, "is not in the signed list", 0},
+		{"a line more", func(a *archive) {
+			a.rewriteList(n2, func(l string) string { return l + "new" + l[:strings.IndexByte(l, '\n')+1] })
+		}, "is not in the signed list", 0},
 		{"the signed list of another night", func(a *archive) {
 			for _, f := range []string{"backup-info", "backup-info.sig"} {
 				data, err := os.ReadFile(filepath.Join(a.root, old(f)))

@@ -34,6 +34,7 @@ type walker struct {
 	top    []byte // path of the topmost folder
 	folder []byte // path of the folder, and name of the file, that came last
 	name   []byte
+	size   int    // bytes of details in the page
 	stamp  *stamp // of the list that is being walked
 }
 
@@ -70,17 +71,22 @@ func (c *Catalog) walk(ctx context.Context, v Version, except backupname.Name, u
 					return
 				}
 			}
-			if len(page) < pageSize {
+			if !w.full(page) {
 				return
 			}
 		}
 	}
 }
 
+// full tells that a page may not be the last one.
+func (w *walker) full(page []manifest.Entry) bool {
+	return len(page) == pageSize || w.size > maxPageBytes
+}
+
 func (w *walker) next(ctx context.Context) (page []manifest.Entry, err error) {
 	folder, name := w.folder, w.name
 	err = w.c.use(ctx, func(db *database) error {
-		page, w.folder, w.name = page[:0], folder, name
+		page, w.folder, w.name, w.size = page[:0], folder, name, 0
 		tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 		if err != nil {
 			return err
@@ -98,7 +104,7 @@ func (w *walker) next(ctx context.Context) (page []manifest.Entry, err error) {
 			}
 		}
 		page, err = w.read(ctx, tx, page, filesHere, folder, name, seq, seq, other, other)
-		if err != nil || len(page) == pageSize {
+		if err != nil || w.full(page) {
 			return err
 		}
 		from := append(bytes.Clone(w.top), '/')
@@ -157,6 +163,9 @@ func (w *walker) read(ctx context.Context, tx *sql.Tx, page []manifest.Entry, qu
 			return page, err
 		}
 		page, w.name = append(page, n.Entry), []byte(n.Name)
+		if w.size += len(r.extra); w.full(page) {
+			return page, nil
+		}
 	}
 	return page, rows.Err()
 }

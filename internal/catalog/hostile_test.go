@@ -1,0 +1,244 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chipster/firn/internal/manifest"
+)
+
+// place puts bytes where a version's list belongs.
+func (a *archive) place(day int, list []byte) Version {
+	a.t.Helper()
+	n := night(a.t, "s", day)
+	must(a.t, os.MkdirAll(a.file(n, ""), 0o755))
+	must(a.t, os.WriteFile(a.file(n, manifest.ArchiveInfo), list, 0o644))
+	return Version{Name: n}
+}
+
+// quiet is a catalog that does not log, for lists that it says much about.
+func (a *archive) quiet(t testing.TB) *Catalog {
+	t.Helper()
+	c, err := Open(t.Context(), a.root, Options{Path: filepath.Join(t.TempDir(), "catalog"), Logger: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	t.Cleanup(func() { must(t, c.Close()) })
+	return c
+}
+
+// lines makes a list of some entries that a change is made to.
+func (a *archive) lines(day, count int, change func(i int, e *manifest.Entry)) []byte {
+	a.t.Helper()
+	var b strings.Builder
+	w := manifest.NewWriter(&b)
+	for i := range count {
+		e := seal(fmt.Sprintf("f%06d", i), "x").Entry
+		e.Backup = night(a.t, "s", day)
+		change(i, &e)
+		must(a.t, w.Write(&e))
+	}
+	must(a.t, w.Flush())
+	return []byte(b.String())
+}
+
+// A list that is hostile makes its version damaged and no other, with a message
+// that can be shown, and within little memory and time.
+func TestHostileLists(t *testing.T) {
+	a := newArchive(t)
+	files := listing{"a/b": seal("a/b", "1"), "c": seal("c", "1")}
+	a.archive(night(t, "s", 0), files)
+	good := string(a.list(night(t, "s", 0), files))
+	same := func(int, *manifest.Entry) {}
+	bad := []string{
+		1: string(a.lines(1, 1, same)[10:]),
+		2: good + strings.Repeat("x", 70<<20) + "\n",
+		3: good + strings.Repeat("a\t", 1<<20) + "\n",
+		4: strings.Replace(good, "c\t", "../c\t", 1),
+		5: strings.Replace(good, "c\t", strings.Repeat("c/", 3000)+"c\t", 1),
+		6: strings.Replace(good, "\n", "\tname="+strings.Repeat("%", 1<<20)+"\n", 1),
+		7: strings.Replace(good, "\n", "\tmtime=-9223372036854775808.000000001\n", 1),
+		8: strings.Replace(good, "_2", "_"+strings.Repeat("\x01", 1<<20), 1),
+		9: string(a.lines(9, 1, func(_ int, e *manifest.Entry) { e.Path = "a" })) + string(a.lines(9, 1, func(_ int, e *manifest.Entry) { e.Path = strings.Repeat("a/", 500) + "b" })),
+	}
+	for day, list := range bad[1:] {
+		a.place(day+1, []byte(list))
+	}
+	a.archive(night(t, "s", 20), files)
+	var c *Catalog
+	began := time.Now()
+	memory := peak(func() { c = a.quiet(t) })
+	if took := time.Since(began); memory > 400<<20 || took > 60*time.Second {
+		t.Errorf("%d MiB and %s", memory>>20, took)
+	}
+	why := damaged(t, c)
+	if len(why) != len(bad)-1 {
+		t.Errorf("%d damaged versions of %d", len(why), len(bad)-1)
+	}
+	for day, text := range why {
+		if len(text) > 3000 {
+			t.Errorf("%s: a message of %d bytes", day, len(text))
+		}
+	}
+	for _, day := range []int{0, 20} {
+		v, err := c.Find(t.Context(), night(t, "s", day).String())
+		must(t, err)
+		a.checkVersion(c, v)
+	}
+}
+
+// A hundred thousand lines, each in folders of its own, are what they are: memory
+// does not grow with them.
+func TestManyFoldersTakeLittleMemory(t *testing.T) {
+	a := newArchive(t)
+	const count = 20_000
+	list := a.lines(0, count, func(i int, e *manifest.Entry) {
+		e.Path = fmt.Sprintf("%d/%d/%d/%d/%d/%d/f", i, i, i, i, i, i)
+	})
+	v := a.place(0, list)
+	var c *Catalog
+	memory := peak(func() { c = a.quiet(t) })
+	if memory > 150<<20 {
+		t.Errorf("%d MiB", memory>>20)
+	}
+	n := 0
+	for _, err := range c.Files(t.Context(), v, "") {
+		must(t, err)
+		n++
+	}
+	if n != count {
+		t.Errorf("%d files of %d", n, count)
+	}
+}
+
+// peak tells by how much the heap grew at most, as far as looking often shows.
+// What SQLite takes is not in it: the driver has memory of its own.
+func peak(do func()) uint64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is garbage does not count
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(heap)
+	before, most := heap[0].Value.Uint64(), uint64(0)
+	done, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		for {
+			metrics.Read(heap)
+			most = max(most, heap[0].Value.Uint64())
+			select {
+			case <-done:
+				return
+			case <-time.After(200 * time.Microsecond):
+			}
+		}
+	}()
+	do()
+	close(done)
+	<-stopped
+	return most - min(most, before)
+}
+
+// listSeeds are lists of all kinds.
+func listSeeds(t testing.TB) [][]byte {
+	a := newArchive(t)
+	n := night(t, "s", 0)
+	files := listing{"a/b": seal("a/b", "1"), "c": seal("c", "1"), "a/d/e": seal("a/d/e", "")}
+	whole := a.list(n, files)
+	return [][]byte{
+		nil, whole, whole[:len(whole)-1], append(whole[:len(whole):len(whole)], whole...), []byte("x\n"),
+		append(whole[:len(whole):len(whole)], a.list(n, listing{"a": seal("a", "1")})...),
+		a.lines(0, 2, func(i int, e *manifest.Entry) { e.Path = fmt.Sprintf("n\n%d%%41", i) }),
+		a.lines(0, 1, func(i int, e *manifest.Entry) { e.Rows = manifest.Rows{"a": {"b": 1}}; e.Other = []string{"x", "y=z"} }),
+	}
+}
+
+func TestListSeedsExist(t *testing.T) {
+	if n := len(listSeeds(t)); n < 8 {
+		t.Errorf("%d seeds", n)
+	}
+}
+
+// Whatever a list: the version has exactly its entries, or is damaged, and the
+// one before it is as it was.
+func FuzzList(f *testing.F) {
+	for _, seed := range listSeeds(f) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, list []byte) {
+		a := newArchive(t)
+		a.archive(night(t, "s", 0), listing{"a/b": seal("a/b", "1"), "z": seal("z", "1")})
+		v := a.place(1, list)
+		c := a.quiet(t)
+		old, err := c.Find(t.Context(), night(t, "s", 0).String())
+		must(t, err)
+		a.checkVersion(c, old)
+		want := map[string]string{}
+		lines := 0
+		var listErr error
+		for e, err := range manifest.Read(strings.NewReader(string(list))) {
+			if listErr = err; err == nil {
+				lines++
+				want[e.Path] = e.SealedPath + e.SHA512.String() + e.ExtraColumns()
+			}
+		}
+		got := 0
+		for e, err := range c.Files(t.Context(), v, "") {
+			if errors.Is(err, ErrDamaged) {
+				return
+			}
+			must(t, err)
+			if got++; want[e.Path] != e.SealedPath+e.SHA512.String()+e.ExtraColumns() {
+				t.Errorf("%q is %+v", e.Path, e)
+			}
+		}
+		if listErr != nil || got != lines || len(want) != lines {
+			t.Errorf("%d files of %d lines, %v", got, lines, listErr)
+		}
+	})
+}
+
+// Folders in folders in folders make a small list a large database.
+func TestDeepFolders(t *testing.T) {
+	a := newArchive(t)
+	a.place(1, a.lines(1, 30, func(i int, e *manifest.Entry) { e.Path = fmt.Sprint(i) + strings.Repeat("/a", 2000) }))
+	a.place(2, a.lines(2, 30, func(i int, e *manifest.Entry) { e.Path = fmt.Sprint(i) + strings.Repeat("/a", 500) }))
+	why := damaged(t, a.quiet(t))
+	if len(why) != 1 || !strings.Contains(strings.Join(slices.Collect(maps.Values(why)), ""), "deep in one another") {
+		t.Errorf("%v", why)
+	}
+}
+
+// A folder whose lines are long is read in parts, and all of it.
+func TestLongLines(t *testing.T) {
+	a := newArchive(t)
+	const count, length = 25, 8 << 20
+	long := strings.Repeat("x", length)
+	v := a.place(1, a.lines(1, count, func(_ int, e *manifest.Entry) { e.Other = []string{"future=" + long} }))
+	c := a.quiet(t)
+	memory := peak(func() {
+		files, nodes := 0, 0
+		for e, err := range c.Files(t.Context(), v, "") {
+			must(t, err)
+			if files++; len(e.Other) != 1 || len(e.Other[0]) != len(long)+len("future=") {
+				t.Errorf("%s: another line", e.Path)
+			}
+		}
+		for _, err := range c.ReadDir(t.Context(), v, "") {
+			must(t, err)
+			nodes++
+		}
+		if files != count || nodes != count {
+			t.Errorf("%d files and %d nodes, not %d", files, nodes, count)
+		}
+	})
+	if memory > count*length {
+		t.Errorf("%d MiB at once", memory>>20)
+	}
+}
