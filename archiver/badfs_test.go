@@ -68,7 +68,7 @@ func TestFaultyFileSystem(t *testing.T) {
 		t.Fatalf("only %d operations", total)
 	}
 	var count struct{ faults, harmless, failed int }
-	for i := 0; i < total*len(faults); i += faultfs.Stride(4*len(faults) + 1) {
+	for i := 0; i < total*len(faults); i += faultfs.Stride(8*len(faults) + 1) {
 		at, fault := i/len(faults)+1, faults[i%len(faults)]
 		w := newOnFaulty(t, prepared)
 		w.fs.Fail(fault.errno, func(n int, _ string) bool { return n == at || n > at && fault.forever })

@@ -148,7 +148,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	w := newWorld(t)
 	total := writeSeveralPackages(w)
 	open := envelope.NewOpener(nil)
-	for range 8 {
+	for range rounds(3) {
 		w.takeBucket(t.TempDir())
 		var steps []string
 		arrived := 0

@@ -66,7 +66,7 @@ func exclusive(t *testing.T, store objstore.Store) (stores [2]objstore.Store) {
 func TestTwoAtOnce(t *testing.T) {
 	pair := newPair(t)
 	var told, clock, both int
-	for round := range 20 {
+	for round := range rounds(8) {
 		pair[0].takeBucket(t.TempDir())
 		pair[1].takeBucket(pair[0].bucket)
 		same := time.Now()

@@ -377,3 +377,12 @@ func appendTo(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 }
+
+// rounds are how often to do what chance has a part in: many times where
+// FIRN_SOAK is set.
+func rounds(n int) int {
+	if os.Getenv("FIRN_SOAK") != "" {
+		return 20 * n
+	}
+	return n
+}

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"runtime/metrics"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,30 +90,6 @@ func TestHostileLists(t *testing.T) {
 		v, err := c.Find(t.Context(), night(t, "s", day).String())
 		must(t, err)
 		a.checkVersion(c, v)
-	}
-}
-
-// A hundred thousand lines, each in folders of its own, are what they are: memory
-// does not grow with them.
-func TestManyFoldersTakeLittleMemory(t *testing.T) {
-	a := newArchive(t)
-	const count = 20_000
-	list := a.lines(0, count, func(i int, e *manifest.Entry) {
-		e.Path = fmt.Sprintf("%d/%d/%d/%d/%d/%d/f", i, i, i, i, i, i)
-	})
-	v := a.place(0, list)
-	var c *Catalog
-	memory := peak(func() { c = a.quiet(t) })
-	if memory > 150<<20 {
-		t.Errorf("%d MiB", memory>>20)
-	}
-	n := 0
-	for _, err := range c.Files(t.Context(), v, "") {
-		must(t, err)
-		n++
-	}
-	if n != count {
-		t.Errorf("%d files of %d", n, count)
 	}
 }
 
@@ -202,43 +176,4 @@ func FuzzList(f *testing.F) {
 			t.Errorf("%d files of %d lines, %v", got, lines, listErr)
 		}
 	})
-}
-
-// Folders in folders in folders make a small list a large database.
-func TestDeepFolders(t *testing.T) {
-	a := newArchive(t)
-	a.place(1, a.lines(1, 30, func(i int, e *manifest.Entry) { e.Path = fmt.Sprint(i) + strings.Repeat("/a", 2000) }))
-	a.place(2, a.lines(2, 30, func(i int, e *manifest.Entry) { e.Path = fmt.Sprint(i) + strings.Repeat("/a", 500) }))
-	why := damaged(t, a.quiet(t))
-	if len(why) != 1 || !strings.Contains(strings.Join(slices.Collect(maps.Values(why)), ""), "deep in one another") {
-		t.Errorf("%v", why)
-	}
-}
-
-// A folder whose lines are long is read in parts, and all of it.
-func TestLongLines(t *testing.T) {
-	a := newArchive(t)
-	const count, length = 25, 8 << 20
-	long := strings.Repeat("x", length)
-	v := a.place(1, a.lines(1, count, func(_ int, e *manifest.Entry) { e.Other = []string{"future=" + long} }))
-	c := a.quiet(t)
-	memory := peak(func() {
-		files, nodes := 0, 0
-		for e, err := range c.Files(t.Context(), v, "") {
-			must(t, err)
-			if files++; len(e.Other) != 1 || len(e.Other[0]) != len(long)+len("future=") {
-				t.Errorf("%s: another line", e.Path)
-			}
-		}
-		for _, err := range c.ReadDir(t.Context(), v, "") {
-			must(t, err)
-			nodes++
-		}
-		if files != count || nodes != count {
-			t.Errorf("%d files and %d nodes, not %d", files, nodes, count)
-		}
-	})
-	if memory > count*length {
-		t.Errorf("%d MiB at once", memory>>20)
-	}
 }
