@@ -1,6 +1,7 @@
 package archiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -216,9 +217,16 @@ func TestUnfinishedUploads(t *testing.T) {
 	w.put(t, "fs_no-instant/x.tar", []byte("ours?"))
 	w.upload(t, w.nameAt(t, "fs"), nil)
 	w.now = w.now.Add(time.Minute)
-	report := w.run(t)
+	o := w.options()
+	aborting := &abortingStore{Store: w.store}
+	o.Store = aborting
+	report, err := Run(t.Context(), o)
+	must(t, err)
 	if len(report.Cleaned) != 1 || report.Cleaned[0] != (Removal{old, 4}) {
 		t.Errorf("%+v", report.Cleaned)
+	}
+	if !slices.Equal(aborting.prefixes, []string{old + "/"}) {
+		t.Errorf("parts that never became objects are dropped of %q, not of %s", aborting.prefixes, old)
 	}
 	for _, key := range []string{recent + "/_small_files.tar", later + "/_small_files.tar", "something/else.tar", "fs_no-instant/x.tar"} {
 		if _, err := w.store.Head(t.Context(), key); err != nil {
@@ -277,4 +285,15 @@ func TestLocalListIsTheTruth(t *testing.T) {
 	if got := readEntries(t, filepath.Join(w.bucket, n.String(), "archive-info")); len(got) != 1 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// abortingStore tells which uploads were dropped.
+type abortingStore struct {
+	objstore.Store
+	prefixes []string
+}
+
+func (s *abortingStore) AbortUploads(ctx context.Context, prefix string) (int, error) {
+	s.prefixes = append(s.prefixes, prefix)
+	return s.Store.AbortUploads(ctx, prefix)
 }

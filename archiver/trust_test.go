@@ -146,3 +146,36 @@ func TestSignaturesAreKept(t *testing.T) {
 	_, err = signer.Trusted().Verify(n.String()+"/backup-info", bytes.NewReader(list), sig)
 	must(t, err)
 }
+
+// Where signatures count, backups are archived in order: one that fails for a
+// reason that passes would be refused as too old afterwards.
+func TestInOrderWhereSignaturesCount(t *testing.T) {
+	signer := newSigner(t)
+	w := newWorld(t)
+	u := &nightly{w, "fs", map[string]string{"a/1": "one"}}
+	first := u.backup(t)
+	w.sign(t, first, signer)
+	w.now = w.now.Add(time.Hour)
+	second := u.backup(t)
+	w.sign(t, second, signer)
+	o := w.trusting(signer)
+	o.Store = &brokenStore{w.store, 100}
+	report, err := Run(t.Context(), o)
+	if !errors.Is(err, errBroken) || len(report.Backups) != 1 || len(w.versions(t)) != 0 {
+		t.Fatalf("%v, %+v", err, report)
+	}
+	_, err = Run(t.Context(), w.trusting(signer))
+	must(t, err)
+	if len(w.versions(t)["fs"]) != 2 {
+		t.Error("not both are archived")
+	}
+	// What nobody signed does not hold up what comes after it.
+	w.now = w.now.Add(time.Hour)
+	u.backup(t)
+	w.now = w.now.Add(time.Hour)
+	last := u.backup(t)
+	w.sign(t, last, signer)
+	if _, err := Run(t.Context(), w.trusting(signer)); !errors.Is(err, signature.ErrUntrusted) || !exists(w.folder(last, "archive-info")) {
+		t.Errorf("%v", err)
+	}
+}
