@@ -22,7 +22,7 @@ var layers = map[string][]string{
 	"internal/postgres/postgrestest": {},
 	"internal/manifest":              {"internal/backupname"},
 	"internal/cfb":                   {},
-	"internal/fencetest":             {},
+	"internal/memorytest":            {},
 	"internal/faultfs":               {},
 	"internal/sha512x2":              {},
 	"internal/envelope":              {"internal/cfb", "internal/keys", "internal/manifest", "internal/sha512x2"},

@@ -115,11 +115,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.storages(held)
-	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
-		err = cause
-	}
-	return r.report, err
+	return r.report, reasonOf(held, r.storages(held))
 }
 
 type run struct {

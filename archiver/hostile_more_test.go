@@ -10,14 +10,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // rawHeader is a tar header with any bytes in its fields, and the right checksum.
@@ -278,7 +277,7 @@ func (w *world) archiveHostile(t testing.TB) Backup {
 	var report *Report
 	var err error
 	began := time.Now()
-	memory := peak(func() { report, err = Run(t.Context(), w.options()) })
+	memory := memorytest.Peak(func() { report, err = Run(t.Context(), w.options()) })
 	if err != nil && !errors.Is(err, ErrIncomplete) {
 		t.Errorf("%v", err)
 	}
@@ -309,31 +308,6 @@ func (w *world) archived(t testing.TB) (paths []string) {
 	}
 	slices.Sort(paths)
 	return paths
-}
-
-// peak tells by how much the heap grew at most, as far as looking often shows.
-func peak(do func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is garbage does not count
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(heap)
-	before, most := heap[0].Value.Uint64(), uint64(0)
-	done, stopped := make(chan bool), make(chan bool)
-	go func() {
-		defer close(stopped)
-		for {
-			metrics.Read(heap)
-			most = max(most, heap[0].Value.Uint64())
-			select {
-			case <-done:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	do()
-	close(done)
-	<-stopped
-	return most - min(most, before)
 }
 
 // Of a sparse file a package of some bytes can bring any number.

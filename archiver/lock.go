@@ -160,6 +160,14 @@ func (l *heldLock) check() error {
 	return nil
 }
 
+// reasonOf is the error of a run, or why it had to end: that it lost the lock.
+func reasonOf(held context.Context, err error) error {
+	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
+		return cause
+	}
+	return err
+}
+
 // release lets others begin, also those that cannot see the system's lock.
 func (l *heldLock) release() {
 	l.stop()

@@ -103,11 +103,7 @@ func Repair(ctx context.Context, o RepairOptions) (*RepairReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.storages(held)
-	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
-		err = cause
-	}
-	return r.report, err
+	return r.report, reasonOf(held, r.storages(held))
 }
 
 func (o *RepairOptions) applyDefaults() {

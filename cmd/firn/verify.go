@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/signature"
 	"github.com/chipster/firn/internal/verify"
 )
 
@@ -91,9 +92,10 @@ func runVerify(c *cli.Context) error {
 	v := &verified{}
 	v.Report, err = verifyWithProgress(c, o)
 	took := time.Since(begin)
-	if v.Report == nil {
+	if v.Versions == 0 { // it did not come to look at anything
 		return err
 	}
+	v.Finished = isVerdict(err)
 	versions, listErr := o.Catalog.Versions(c.Context, "")
 	v.Lost = lostByVersion(versions, v.Problems)
 	var repairErr error
@@ -113,6 +115,11 @@ func verifyWithProgress(c *cli.Context, o verify.Options) (*verify.Report, error
 		}
 	}()
 	return verify.Run(c.Context, o)
+}
+
+// isVerdict tells what was found from what ended the run early.
+func isVerdict(err error) bool {
+	return err == nil || errors.Is(err, verify.ErrDamaged) || errors.Is(err, envelope.ErrKey) || errors.Is(err, signature.ErrUntrusted)
 }
 
 // parsePercent reads 5% or 5; nothing is 0.
@@ -172,7 +179,11 @@ func printVerify(c *cli.Context, root string, v *verified, took time.Duration) e
 	if r.Misplaced > 0 {
 		fmt.Fprintf(out, "; %d are in another folder than they should be, and found", r.Misplaced)
 	}
-	fmt.Fprintf(out, "; %s\n", countProblems(r))
+	so := ""
+	if !v.Finished {
+		so = "not finished: "
+	}
+	fmt.Fprintf(out, "; %s%s\n", so, countProblems(r))
 	return out.Flush()
 }
 

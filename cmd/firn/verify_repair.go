@@ -28,8 +28,9 @@ type lostFiles struct {
 // verified is the report of a whole verify.
 type verified struct {
 	*verify.Report
-	Lost    []lostFiles `json:"lost"`
-	Repairs []repaired  `json:"repairs,omitempty"`
+	Finished bool        `json:"finished"` // else something ended it early
+	Lost     []lostFiles `json:"lost"`     // by version: what no backup is going to bring
+	Repairs  []repaired  `json:"repairs,omitempty"`
 }
 
 // isDamage tells problems that to set the file aside may help with.

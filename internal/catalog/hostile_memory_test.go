@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // A hundred thousand lines, each in folders of its own, are what they are: memory
@@ -22,7 +23,7 @@ func TestManyFoldersTakeLittleMemory(t *testing.T) {
 	})
 	v := a.place(0, list)
 	var c *Catalog
-	memory := peak(func() { c = a.quiet(t) })
+	memory := memorytest.Peak(func() { c = a.quiet(t) })
 	if memory > 150<<20 {
 		t.Errorf("%d MiB", memory>>20)
 	}
@@ -54,7 +55,7 @@ func TestLongLinesTakeLittleMemory(t *testing.T) {
 	long := strings.Repeat("x", length)
 	v := a.place(1, a.lines(1, count, func(_ int, e *manifest.Entry) { e.Other = []string{"future=" + long} }))
 	c := a.quiet(t)
-	memory := peak(func() {
+	memory := memorytest.Peak(func() {
 		files, nodes := 0, 0
 		for e, err := range c.Files(t.Context(), v, "") {
 			must(t, err)

@@ -6,13 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // place puts bytes where a version's list belongs.
@@ -73,7 +72,7 @@ func TestHostileLists(t *testing.T) {
 	a.archive(night(t, "s", 20), files)
 	var c *Catalog
 	began := time.Now()
-	memory := peak(func() { c = a.quiet(t) })
+	memory := memorytest.Peak(func() { c = a.quiet(t) })
 	if took := time.Since(began); memory > 400<<20 || took > 60*time.Second {
 		t.Errorf("%d MiB and %s", memory>>20, took)
 	}
@@ -91,32 +90,6 @@ func TestHostileLists(t *testing.T) {
 		must(t, err)
 		a.checkVersion(c, v)
 	}
-}
-
-// peak tells by how much the heap grew at most, as far as looking often shows.
-// What SQLite takes is not in it: the driver has memory of its own.
-func peak(do func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is garbage does not count
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(heap)
-	before, most := heap[0].Value.Uint64(), uint64(0)
-	done, stopped := make(chan bool), make(chan bool)
-	go func() {
-		defer close(stopped)
-		for {
-			metrics.Read(heap)
-			most = max(most, heap[0].Value.Uint64())
-			select {
-			case <-done:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	do()
-	close(done)
-	<-stopped
-	return most - min(most, before)
 }
 
 // listSeeds are lists of all kinds.

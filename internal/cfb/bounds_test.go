@@ -3,7 +3,7 @@ package cfb
 import (
 	"testing"
 
-	"github.com/chipster/firn/internal/fencetest"
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // Not even a byte beyond the slices is read: it may be another's, or nothing. A
@@ -14,7 +14,7 @@ func TestStaysInBounds(t *testing.T) {
 		"before": func(b []byte, n int) []byte { return b[:n] },
 		"after":  func(b []byte, n int) []byte { return b[most-n:] },
 	} {
-		src, dst := fencetest.Memory(t, most, fence == "after"), fencetest.Memory(t, most, fence == "after")
+		src, dst := memorytest.Memory(t, most, fence == "after"), memorytest.Memory(t, most, fence == "after")
 		t.Run(fence, func(t *testing.T) {
 			each(t, func(t *testing.T, i implementation) {
 				for _, begin := range crypters(mustKey(t, i, make([]byte, 32)), [BlockSize]byte{}) {

@@ -10,8 +10,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/chipster/firn/internal/cfb"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // Here is what somebody can make sealed files of who may write to the bucket,
@@ -275,7 +274,7 @@ func (h *hostile) check(t *testing.T, o *Opener) {
 		var n int64
 		var err error
 		began := time.Now()
-		memory := peak(func() { n, err = read() })
+		memory := memorytest.Peak(func() { n, err = read() })
 		took := time.Since(began)
 		wrong := h.want != nil && !errors.Is(err, h.want)
 		if h.vouched && err == nil && strings.HasPrefix(way, "anywhere, block") {
@@ -356,29 +355,4 @@ func TestHostileNothingEndsEarly(t *testing.T) {
 			t.Errorf("%s: %v", way, err)
 		}
 	}
-}
-
-// peak tells by how much the heap grew at most, as far as looking often shows.
-func peak(do func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is garbage does not count
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(heap)
-	before, most := heap[0].Value.Uint64(), uint64(0)
-	done, stopped := make(chan bool), make(chan bool)
-	go func() {
-		defer close(stopped)
-		for {
-			metrics.Read(heap)
-			most = max(most, heap[0].Value.Uint64())
-			select {
-			case <-done:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	do()
-	close(done)
-	<-stopped
-	return most - min(most, before)
 }

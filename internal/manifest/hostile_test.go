@@ -6,11 +6,11 @@ import (
 	"io"
 	"math"
 	"reflect"
-	"runtime/debug"
-	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // withColumn is a line with something else in a column; with 7, in an extra one.
@@ -67,7 +67,7 @@ func TestHostileLines(t *testing.T) {
 		began := time.Now()
 		var entries []Entry
 		var err error
-		memory := peak(func() { entries, err = readAll([]byte(line + bad)) })
+		memory := memorytest.Peak(func() { entries, err = readAll([]byte(line + bad)) })
 		if !errors.Is(err, ErrInvalid) || len(entries) != 1 || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%.60q: %d entries, %.200v", what, len(entries), err)
 		} else if len(err.Error()) > 3000 {
@@ -132,7 +132,7 @@ func TestManyLongLines(t *testing.T) {
 		lines[i] = bytes.NewReader(line)
 	}
 	n := 0
-	memory := peak(func() {
+	memory := memorytest.Peak(func() {
 		for _, err := range Read(io.MultiReader(lines...)) {
 			if err != nil {
 				t.Fatal(err)
@@ -157,7 +157,7 @@ func TestTinyThingsTakeLittle(t *testing.T) {
 	rows.WriteString(`"z":{}}`)
 	line := bytes.TrimSuffix(write(t, e), []byte("\n"))
 	line = append(append(line, "\trows="+rows.String()...), '\n')
-	memory := peak(func() {
+	memory := memorytest.Peak(func() {
 		if _, err := readAll(line); err != nil {
 			t.Error(err)
 		}
@@ -219,29 +219,4 @@ func TestCutAnywhere(t *testing.T) {
 			t.Errorf("cut at %d: %d entries of %d lines", n, len(got), lines)
 		}
 	}
-}
-
-// peak tells by how much the heap grew at most, as far as looking often shows.
-func peak(do func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is garbage does not count
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(heap)
-	before, most := heap[0].Value.Uint64(), uint64(0)
-	done, stopped := make(chan bool), make(chan bool)
-	go func() {
-		defer close(stopped)
-		for {
-			metrics.Read(heap)
-			most = max(most, heap[0].Value.Uint64())
-			select {
-			case <-done:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	}()
-	do()
-	close(done)
-	<-stopped
-	return most - min(most, before)
 }

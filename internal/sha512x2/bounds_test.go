@@ -4,7 +4,7 @@ import (
 	"crypto/sha512"
 	"testing"
 
-	"github.com/chipster/firn/internal/fencetest"
+	"github.com/chipster/firn/internal/memorytest"
 )
 
 // Not even a byte beyond the slices is read: it may be another's, or nothing. A
@@ -15,7 +15,7 @@ func TestStaysInBounds(t *testing.T) {
 		"before": func(b []byte, n int) []byte { return b[:n] },
 		"after":  func(b []byte, n int) []byte { return b[most-n:] },
 	} {
-		p, q := fencetest.ReadOnly(t, most, fence == "after"), fencetest.ReadOnly(t, most, fence == "after")
+		p, q := memorytest.ReadOnly(t, most, fence == "after"), memorytest.ReadOnly(t, most, fence == "after")
 		t.Run(fence, func(t *testing.T) {
 			each(t, func(t *testing.T, i implementation) {
 				a, b := i.newDigest(), i.newDigest()

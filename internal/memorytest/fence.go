@@ -1,6 +1,7 @@
-// Package fencetest gives tests memory whose neighbourhood nobody may touch, for
-// what is written in assembly. A read or write beyond it ends the test program.
-package fencetest
+// Package memorytest is for tests of what code does with memory: it gives memory
+// whose neighbourhood nobody may touch, for what is written in assembly (a read or
+// write beyond it ends the test program), and tells how much something took.
+package memorytest
 
 import (
 	"os"
