@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"os/exec"
@@ -291,4 +292,38 @@ func TestOnlyNeededPackagesAreFetched(t *testing.T) {
 		t.Errorf("fetched %v", store.fetched)
 	}
 	w.checkArchive(t)
+}
+
+// hidingStore lists everything but packages: its lists lag behind.
+type hidingStore struct{ objstore.Store }
+
+func (s hidingStore) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		for o, err := range s.Store.List(ctx, prefix) {
+			if !strings.HasSuffix(o.Key, ".tar") && !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+// A package that the backup's list names is there, whatever the bucket lists; one
+// that is not is missing.
+func TestPackageIsNotListedYet(t *testing.T) {
+	w := newWorld(t)
+	n := w.nameAt(t, "fs")
+	w.upload(t, n, inPackage("_small_files.tar", w.seal(n, "a", "a"), w.seal(n, "b", "b")))
+	o := w.options()
+	o.Store = hidingStore{w.store}
+	report, err := Run(t.Context(), o)
+	if err != nil || len(w.versions(t)["fs"][0].entries) != 2 {
+		t.Fatalf("%v, %+v", err, report)
+	}
+	w.now = w.now.Add(time.Hour)
+	n = w.nameAt(t, "fs")
+	w.upload(t, n, inPackage("_small_files.tar", w.seal(n, "c", "c")))
+	must(t, w.store.Delete(t.Context(), n.String()+"/_small_files.tar"))
+	if report, err = Run(t.Context(), o); !errors.Is(err, ErrIncomplete) || report.Backups[0].Missing.Count != 1 {
+		t.Errorf("%v, %+v", err, report)
+	}
 }

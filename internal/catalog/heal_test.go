@@ -194,3 +194,24 @@ func TestManyLostFiles(t *testing.T) {
 		}
 	}
 }
+
+// A version that was deleted since the catalog was brought up to date has no
+// files that are missing: it is not there.
+func TestFileOfAVersionThatWasDeleted(t *testing.T) {
+	impatient(t)
+	a := newArchive(t)
+	old, current := night(t, "file-storage", 1), night(t, "file-storage", 2)
+	lost := seal("a", "old")
+	a.archive(old, listing{"a": lost})
+	a.archive(current, listing{"b": seal("b", "new")})
+	c := a.newCatalog()
+	a.remove(old)
+	if _, _, err := c.OpenSealed(t.Context(), Version{Name: old}, &lost.Entry); !errors.Is(err, ErrNoVersion) || errors.Is(err, ErrMissing) {
+		t.Errorf("%v", err)
+	}
+	must(t, os.Remove(a.file(current, "b.lz4.gpg")))
+	b := a.versions[current]["b"]
+	if _, _, err := c.OpenSealed(t.Context(), Version{Name: current}, &b.Entry); !errors.Is(err, ErrMissing) {
+		t.Errorf("%v", err)
+	}
+}

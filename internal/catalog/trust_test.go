@@ -206,6 +206,21 @@ func TestRollback(t *testing.T) {
 	must(t, err)
 }
 
+// A storage whose versions are all gone has gone back too.
+func TestRollbackToNothing(t *testing.T) {
+	a, signer := newArchive(t), newSigner(t)
+	n := night(t, "file-storage", 1)
+	database := filepath.Join(t.TempDir(), "c.sqlite")
+	a.archive(n, listing{"a": seal("a", "content")})
+	a.sign(n, signer)
+	_, err := a.openTrusting(database, signer.Trusted())
+	must(t, err)
+	a.remove(n)
+	if _, err := a.openTrusting(database, signer.Trusted()); !errors.Is(err, ErrRollback) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestRollbackMemoryDamaged(t *testing.T) {
 	a, signer := newArchive(t), newSigner(t)
 	n := night(t, "file-storage", 1)
