@@ -69,6 +69,9 @@ show firn versions archive
 first=$(firn versions archive --json | sed -n 's/.*"name": "\(.*\)".*/\1/p' | head -n 1)
 show firn diff archive "$first" file-storage/latest
 
+title "All of it read, opened and compared with the lists"
+show firn --quiet verify archive --key firn.private.base64
+
 title "All versions as plain files, through a mount"
 printf '$ firn mount archive versions --key firn.private.base64 &\n'
 firn --quiet mount archive versions --key firn.private.base64 &
