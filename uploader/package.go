@@ -57,25 +57,32 @@ func newPackageWriter(ctx context.Context, store objstore.Store, key string, par
 }
 
 // partPool lends the buffers of parts. It keeps those of the first size, since
-// most packages are small, and there may be thousands.
+// most packages are small, and there may be thousands. It is no sync.Pool: that
+// one drops what is not used for a while, and until it is collected a buffer that
+// was dropped takes as much memory as the one that was made in its place.
 type partPool struct {
 	size int // of the first parts, see objstore.PartSize
-	free sync.Pool
+	mu   sync.Mutex
+	free [][]byte // no more than were in use at once
 }
 
 func (p *partPool) get(number int) []byte {
 	size := objstore.PartSize(p.size, number)
-	if size == p.size {
-		if part, ok := p.free.Get().(*[]byte); ok {
-			return (*part)[:0]
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.free); size == p.size && n > 0 {
+		part := p.free[n-1]
+		p.free = p.free[:n-1]
+		return part[:0]
 	}
 	return make([]byte, 0, size)
 }
 
 func (p *partPool) put(part []byte) {
 	if cap(part) == p.size {
-		p.free.Put(&part)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.free = append(p.free, part)
 	}
 }
 

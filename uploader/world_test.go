@@ -386,3 +386,11 @@ func rounds(n int) int {
 	}
 	return n
 }
+
+// everyOther is 2, or 1 where FIRN_SOAK is set.
+func everyOther() int64 {
+	if os.Getenv("FIRN_SOAK") != "" {
+		return 1
+	}
+	return 2
+}

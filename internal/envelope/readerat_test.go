@@ -184,7 +184,7 @@ func (s *shape) reader(t testing.TB, index []byte, small int64) *ReaderAt {
 func checkReads(t *testing.T, random *rand.Rand, r *ReaderAt, s *shape) {
 	t.Helper()
 	size := len(s.plain)
-	for range 8 {
+	for range runs(8) {
 		off := random.IntN(size + 2)
 		p := make([]byte, random.IntN(100_000))
 		n, err := r.ReadAt(p, int64(off))
@@ -277,7 +277,7 @@ func TestReaderAtFindsDamage(t *testing.T) {
 	plain := content(700_000)
 	for _, s := range shapes(t, len(plain)) {
 		for _, small := range []int64{0, smallFile} {
-			for i := range 24 {
+			for i := range runs(24) {
 				bad := bytes.Clone(s.sealed)
 				at := random.IntN(len(bad))
 				switch {

@@ -45,7 +45,7 @@ func TestTableFindsDamageInItsBlock(t *testing.T) {
 				places = append(places, max(0, b+d))
 			}
 		}
-		for range 60 {
+		for range runs(60) {
 			places = append(places, random.IntN(len(s.sealed)))
 		}
 		for _, at := range places {
