@@ -23,6 +23,8 @@ var layers = map[string][]string{
 	"internal/manifest":              {"internal/backupname"},
 	"internal/cfb":                   {},
 	"internal/memorytest":            {},
+	"internal/gpgtest":               {},
+	"internal/heartbeat":             {},
 	"internal/faultfs":               {},
 	"internal/sha512x2":              {},
 	"internal/envelope":              {"internal/cfb", "internal/keys", "internal/manifest", "internal/sha512x2"},
@@ -31,8 +33,8 @@ var layers = map[string][]string{
 	"internal/verify":                {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
 	"internal/restore":               {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest", "internal/postgres"},
 	"fs":                             {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
-	"archiver":                       {"internal/backupname", "internal/manifest", "internal/objstore", "internal/signature"},
-	"uploader":                       {"internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore", "internal/postgres", "internal/signature"},
+	"archiver":                       {"internal/heartbeat", "internal/backupname", "internal/manifest", "internal/objstore", "internal/signature"},
+	"uploader":                       {"internal/heartbeat", "internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore", "internal/postgres", "internal/signature"},
 	"cmd/firn":                       nil, // anything
 }
 

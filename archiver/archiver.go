@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/signature"
 )
@@ -115,7 +116,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.report, reasonOf(held, r.storages(held))
+	return r.report, heartbeat.Reason(held, r.storages(held))
 }
 
 type run struct {
@@ -267,7 +268,7 @@ func (r *run) goOn(ctx context.Context) error {
 	if err := ctx.Err(); err != nil || r.DryRun {
 		return err
 	}
-	return r.disk.held.check()
+	return r.disk.held.Check()
 }
 
 func (r *run) skip(what, reason string) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/heartbeat"
 )
 
 // A lock of another host, on a file system that does not show its locks here.
@@ -33,7 +34,7 @@ func TestLockOfAnotherHost(t *testing.T) {
 		{"alive", "another system", 10 * time.Second, true},
 		{"almost dead", "another system", lockDead - 10*time.Second, true},
 		{"dead", "another system", lockDead + 10*time.Second, false},
-		{"of this system, which keeps locks itself", bootID(), 0, false},
+		{"of this system, which keeps locks itself", heartbeat.BootID(), 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -75,13 +76,13 @@ func TestLockIsLost(t *testing.T) {
 	defer d.close()
 	ctx, err := d.lock(t.Context(), w.now)
 	must(t, err)
-	must(t, d.held.check())
-	d.held.renewed.Store(time.Now().Add(-2 * lockLost).UnixNano())
-	if err := d.held.check(); !errors.Is(err, errLost) {
+	must(t, d.held.Check())
+	d.held.Seen(time.Now().Add(-2 * lockLost))
+	if err := d.held.Check(); !errors.Is(err, heartbeat.ErrLost) {
 		t.Errorf("asleep: %v", err)
 	}
-	d.held.renewed.Store(time.Now().Add(time.Hour).UnixNano())
-	if err := d.held.check(); !errors.Is(err, errLost) {
+	d.held.Seen(time.Now().Add(time.Hour))
+	if err := d.held.Check(); !errors.Is(err, heartbeat.ErrLost) {
 		t.Errorf("the clock went backwards: %v", err)
 	}
 	if ctx.Err() != nil {
@@ -101,14 +102,14 @@ func TestNothingIsPublishedWithoutTheLock(t *testing.T) {
 	r := &run{Options: o, disk: d, report: newReport(false)}
 	held, err := r.open(t.Context())
 	must(t, err)
-	d.held.renewed.Store(time.Now().Add(-2 * lockLost).UnixNano())
-	if err := r.storages(held); !errors.Is(err, errLost) {
+	d.held.Seen(time.Now().Add(-2 * lockLost))
+	if err := r.storages(held); !errors.Is(err, heartbeat.ErrLost) {
 		t.Errorf("%v", err)
 	}
 	if exists(filepath.Join(w.bucket, n.String(), "archive-info")) {
 		t.Error("published")
 	}
-	if err := r.prune(held, []backupname.Name{n}); !errors.Is(err, errLost) || !exists(w.folder(n)) {
+	if err := r.prune(held, []backupname.Name{n}); !errors.Is(err, heartbeat.ErrLost) || !exists(w.folder(n)) {
 		t.Errorf("pruned: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 )
@@ -103,7 +104,7 @@ func Repair(ctx context.Context, o RepairOptions) (*RepairReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.report, reasonOf(held, r.storages(held))
+	return r.report, heartbeat.Reason(held, r.storages(held))
 }
 
 func (o *RepairOptions) applyDefaults() {

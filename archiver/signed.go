@@ -12,9 +12,6 @@ import (
 	"github.com/chipster/firn/internal/signature"
 )
 
-// maxSignature is far more than the signatures of a few keys take.
-const maxSignature = 64 << 10
-
 // authenticate fetches the signature of the list, and checks it where the run
 // was told whom to trust.
 func (j *job) authenticate(ctx context.Context) (err error) {
@@ -46,7 +43,7 @@ func (j *job) get(ctx context.Context, key string) ([]byte, error) {
 		return nil, err
 	}
 	defer body.Close()
-	return io.ReadAll(io.LimitReader(body, maxSignature+1)) // more is no signature
+	return io.ReadAll(io.LimitReader(body, signature.MaxSize+1)) // more is no signature
 }
 
 // keepSignature puts the list as it came, and its signature, into the version's

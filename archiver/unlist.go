@@ -78,7 +78,7 @@ func (r *repair) replaceList(ctx context.Context, version backupname.Name, list,
 			return err
 		}
 	}
-	if err := r.disk.held.check(); err != nil {
+	if err := r.disk.held.Check(); err != nil {
 		return err
 	}
 	if err := r.disk.rename(newList, list); err != nil {
@@ -119,7 +119,7 @@ func (r *repair) upload(ctx context.Context, key string) error {
 	if _, err := r.Store.AbortUploads(ctx, key); err != nil {
 		r.Logger.Warn("cannot look for unfinished uploads", "key", key, "error", err)
 	}
-	if err := r.disk.held.check(); err != nil {
+	if err := r.disk.held.Check(); err != nil {
 		return err
 	}
 	r.step("upload " + key)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/signature"
@@ -81,13 +82,14 @@ func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ cont
 	if err := b.choose(bucket, resume); err != nil {
 		return nil, errors.Join(err, b.end(ctx))
 	}
-	return b.lease.keep(ctx, leaseRenewed), nil
+	return b.lease.Keep(ctx, leaseRenewed), nil
 }
 
 // acquire writes a lease and looks for those of others.
 func (b *backup) acquire(ctx context.Context) (bucket []*inBucket, err error) {
 	b.lease = newLease(b.store, b.name, b.now())
-	if b.began, err = b.lease.write(ctx); err == nil {
+	if err = b.lease.Beat(ctx); err == nil {
+		b.began = b.lease.written
 		if bucket, err = look(ctx, b.store, b.name.Storage()); err == nil {
 			err = b.alone(ctx, bucket)
 		}
@@ -187,7 +189,7 @@ func levelOf(err error) slog.Level {
 // confirm makes sure that nobody took this run's place: should it have slept for
 // minutes, nobody would know who it is.
 func (b *backup) confirm(ctx context.Context) error {
-	if err := b.lease.check(); err != nil {
+	if err := b.lease.Check(); err != nil {
 		return err
 	}
 	bucket, err := look(ctx, b.store, b.name.Storage())
@@ -253,9 +255,7 @@ func (b *backup) key(file string) string { return b.name.String() + "/" + file }
 
 // finish ends a run of which err came, and says why it had to end.
 func (b *backup) finish(held context.Context, err error) error {
-	if cause := context.Cause(held); err != nil && errors.Is(cause, errLost) {
-		err = cause
-	}
+	err = heartbeat.Reason(held, err)
 	released := b.end(held)
 	if err == nil && released != nil { // the backup is there
 		b.log.Warn("the end of the upload could not be told", "backup", b.name, "error", released)

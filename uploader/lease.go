@@ -9,23 +9,18 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/objstore"
 )
 
-var (
-	// ErrLocked says that another upload of the same storage is going on.
-	ErrLocked = errors.New("another upload of this storage is going on")
-	// errLost says that this run did not show for so long that it is no one's
-	// mistake to have taken its place.
-	errLost = errors.New("the bucket could not be told for minutes that this upload is going on; run it again")
-)
+// ErrLocked says that another upload of the same storage is going on.
+var ErrLocked = errors.New("another upload of this storage is going on")
 
 // leasePrefix begins the last part of the keys of leases.
 const leasePrefix = "lease-"
@@ -44,86 +39,36 @@ const (
 // Whoever comes writes a lease, and looks for others only then; so of two that
 // come at the same time, at least one sees the other.
 type lease struct {
+	*heartbeat.Heart
 	store   objstore.Store
 	key     string
 	content []byte
-	renewed atomic.Int64 // Unix nanoseconds, by this host's clock
-	stop    context.CancelFunc
-	stopped chan struct{}
+	written time.Time // by the bucket's clock; not to be read while the Heart beats by itself
 }
 
 func newLease(store objstore.Store, name backupname.Name, now time.Time) *lease {
 	host, _ := os.Hostname()
-	return &lease{
+	l := &lease{
 		store: store, key: name.String() + "/" + leasePrefix + rand.Text(),
 		content: fmt.Appendf(nil, "process %d on %s since %s\n%s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339), processID(os.Getpid())),
 	}
+	l.Heart = heartbeat.New(leaseLost, l.write)
+	return l
 }
 
-// write writes the lease, and returns when that was, by the bucket's clock.
-func (l *lease) write(ctx context.Context) (time.Time, error) {
-	at := time.Now()
+func (l *lease) write(ctx context.Context) error {
 	if err := l.store.Put(ctx, l.key, l.content); err != nil {
-		return time.Time{}, err
+		return err
 	}
 	o, err := l.store.Head(ctx, l.key)
-	if err != nil {
-		return time.Time{}, err
-	}
-	// The wall clock's, since the other one stands still while a host sleeps.
-	l.renewed.Store(at.UnixNano())
-	return o.Modified, nil
-}
-
-// keep renews the lease until release, and ends the context that it returns
-// once that has failed for too long.
-func (l *lease) keep(ctx context.Context, every time.Duration) context.Context {
-	held, lose := context.WithCancelCause(ctx)
-	renewing, stop := context.WithCancel(ctx)
-	l.stop, l.stopped = stop, make(chan struct{})
-	go func() {
-		defer close(l.stopped)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-renewing.Done():
-				return
-			case <-tick.C:
-			}
-			// Before as well: after a sleep, a write would hide that others may
-			// have begun meanwhile.
-			err := l.check()
-			if err == nil {
-				attempt, cancel := context.WithTimeout(renewing, every)
-				_, _ = l.write(attempt) // what counts is when it last succeeded
-				cancel()
-				err = l.check()
-			}
-			if err != nil {
-				lose(err)
-				return
-			}
-		}
-	}()
-	return held
-}
-
-// check tells whether others still take this run for alive.
-func (l *lease) check() error {
-	if since := time.Now().UnixNano() - l.renewed.Load(); since < 0 || since > int64(leaseLost) {
-		return errLost
-	}
-	return nil
+	l.written = o.Modified
+	return err
 }
 
 // release ends the lease. Where the bucket does not let it be deleted, it
 // becomes empty, which says the same.
 func (l *lease) release(ctx context.Context) error {
-	if l.stop != nil {
-		l.stop()
-		<-l.stopped
-	}
+	l.Stop()
 	err := l.store.Delete(ctx, l.key)
 	if errors.Is(err, objstore.ErrDenied) {
 		err = l.store.Put(ctx, l.key, nil)
@@ -183,12 +128,11 @@ func processID(pid int) string {
 }
 
 func processSpace() (string, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", err
-	}
 	space, err := os.Readlink("/proc/self/ns/pid")
-	return strings.TrimSpace(string(boot)) + " " + space, err
+	if boot := heartbeat.BootID(); boot != "" {
+		return boot + " " + space, err
+	}
+	return "", errors.New("no boot id")
 }
 
 func processStart(pid int) (string, error) {

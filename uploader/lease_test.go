@@ -14,6 +14,7 @@ import (
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/objstore"
 )
 
@@ -160,12 +161,13 @@ func (w *world) held(store objstore.Store, every, ago time.Duration) (*backup, c
 		w.t.Fatal(err)
 	}
 	b := &backup{store: w.store, name: name, lease: newLease(w.store, name, w.now)}
-	if b.began, err = b.lease.write(w.t.Context()); err != nil {
+	if err = b.lease.Beat(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
-	b.lease.renewed.Store(time.Now().Add(-ago).UnixNano())
+	b.began = b.lease.written
+	b.lease.Seen(time.Now().Add(-ago))
 	b.lease.store = store
-	return b, b.lease.keep(w.t.Context(), every)
+	return b, b.lease.Keep(w.t.Context(), every)
 }
 
 func TestLeaseIsRenewed(t *testing.T) {
@@ -207,7 +209,7 @@ func TestLeaseIsLost(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Errorf("%s: the run goes on", what)
 		}
-		if err := b.finish(held, held.Err()); !errors.Is(err, errLost) || errors.Is(err, context.Canceled) {
+		if err := b.finish(held, held.Err()); !errors.Is(err, heartbeat.ErrLost) || errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", what, err)
 		}
 		if len(w.keys()) != 0 {
@@ -221,7 +223,7 @@ func TestNoListOfALostRun(t *testing.T) {
 	w := newWorld(t)
 	for _, ago := range []time.Duration{leaseLost + time.Second, -time.Minute} { // slept; the clock was set back
 		b, held := w.held(w.store, time.Hour, ago)
-		if err := b.publish(held, nil); !errors.Is(err, errLost) || len(w.committed()) != 0 {
+		if err := b.publish(held, nil); !errors.Is(err, heartbeat.ErrLost) || len(w.committed()) != 0 {
 			t.Errorf("%v, %q", err, w.keys())
 		}
 		if err := b.finish(held, nil); err != nil {
