@@ -18,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/chipster/firn/internal/gpgtest"
 	"github.com/chipster/firn/internal/objstore/objstoretest"
 )
 
@@ -42,7 +43,7 @@ func TestScripts(t *testing.T) {
 			}
 			for key, value := range map[string]string{
 				"PATH": bin + string(os.PathListSeparator) + e.Getenv("PATH"), "HOME": e.WorkDir, "XDG_CACHE_HOME": e.WorkDir,
-				"GNUPGHOME": newGPG(e.T().(testing.TB)), "ORIGINAL": original, "LC_ALL": "C",
+				"GNUPGHOME": gpgtest.Home(e.T().(testing.TB)), "ORIGINAL": original, "LC_ALL": "C",
 				"S3_ENDPOINT": bucket.Endpoint, "S3_REGION": bucket.Region, "S3_ACCESS_KEY": bucket.AccessKey, "S3_SECRET_KEY": bucket.SecretKey,
 				"S3_CA": bucket.CAFile, "STORE": "s3://" + bucket.Bucket + "/" + strings.ToLower(rand.Text()),
 			} {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chipster/firn/internal/gpgtest"
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/objstore/objstoretest"
 )
@@ -36,7 +37,7 @@ func newWorld(t testing.TB) *world {
 	dir := t.TempDir()
 	w := &world{
 		TB: t, dir: dir, storage: filepath.Join(dir, "storage"), archive: filepath.Join(dir, "archive"),
-		gpgHome: newGPG(t),
+		gpgHome: gpgtest.Home(t),
 	}
 	for _, folder := range []string{w.storage, w.archive, w.path("home")} {
 		must(t, os.Mkdir(folder, 0o755))
@@ -69,21 +70,6 @@ func bucketSettings(o objstore.S3Options) []string {
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
-
-// newGPG makes an empty keyring, whose agent ends with the test.
-func newGPG(t testing.TB) string {
-	t.Helper()
-	// Sockets have short paths, so not in the test's own folder.
-	home, err := os.MkdirTemp("", "gpg")
-	must(t, err)
-	t.Cleanup(func() {
-		kill := exec.Command("gpgconf", "--kill", "all")
-		kill.Env = append(os.Environ(), "GNUPGHOME="+home)
-		_ = kill.Run()
-		must(t, os.RemoveAll(home))
-	})
-	return home
-}
 
 // importKey gives gpg a private key in the form that firn writes.
 func (w *world) importKey(file string) {

@@ -63,12 +63,15 @@ func (r *run) keep(ctx context.Context, s *storage, p *plan) error {
 // has to be: its lines are going to be.
 func (r *run) readPackageList(ctx context.Context, key string) (entries []manifest.Entry, err error) {
 	key += packageListSuffix
-	list, err := r.read(ctx, key)
+	list, err := r.read(ctx, key, maxPackageList)
+	if err == nil && len(list) > maxPackageList {
+		err = fmt.Errorf("its list is longer than %d bytes", maxPackageList)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if r.signer != nil {
-		sig, err := r.read(ctx, key+signature.Suffix)
+		sig, err := r.read(ctx, key+signature.Suffix, signature.MaxSize)
 		if err != nil {
 			return nil, err
 		}
@@ -89,20 +92,17 @@ func (r *run) readPackageList(ctx context.Context, key string) (entries []manife
 }
 
 // maxPackageList bounds what is read into memory of a list in the bucket: the
-// lines of a million files.
-const maxPackageList = 1 << 30
+// lines of some 150,000 files. A package of more is made again.
+const maxPackageList = 64 << 20
 
-func (b *backup) read(ctx context.Context, key string) ([]byte, error) {
+// read reads an object, but no more than one byte beyond limit.
+func (b *backup) read(ctx context.Context, key string, limit int64) ([]byte, error) {
 	body, err := b.store.Get(ctx, key, 0, -1)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, maxPackageList+1))
-	if err == nil && len(data) > maxPackageList {
-		err = fmt.Errorf("%s is longer than %d bytes", key, maxPackageList)
-	}
-	return data, err
+	return io.ReadAll(io.LimitReader(body, limit+1))
 }
 
 func (r *run) stillCurrent(ctx context.Context, s *storage, fresh map[string]file, entries []manifest.Entry) error {
@@ -131,7 +131,7 @@ func (r *run) baseEntries(ctx context.Context, list io.Reader) (entries func(fun
 		return manifest.Read(list), func() {}, nil
 	}
 	key := r.base.String() + "/" + manifest.BackupInfo
-	sig, err := r.read(ctx, key+signature.Suffix)
+	sig, err := r.read(ctx, key+signature.Suffix, signature.MaxSize)
 	var signed io.ReadCloser
 	if err == nil {
 		signed, err = r.store.Get(ctx, key, 0, -1)
@@ -145,7 +145,7 @@ func (r *run) baseEntries(ctx context.Context, list io.Reader) (entries func(fun
 	return r.signer.Trusted().Archived(r.base, list, signed, sig), func() { signed.Close() }, nil
 }
 
-// packageSuffix keeps the packages of a run that goes on with a backup apart
+// packageName keeps the packages of a run that goes on with a backup apart
 // from those that are there, and from what the run before may still be sending:
 // files' own names have no "_" in a package's.
 func (b *backup) packageName(name string) string {

@@ -1,6 +1,7 @@
 package uploader
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -10,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/gpgtest"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/signature"
 )
 
 func (w *world) signed(o *Options) { o.Signer = signerOf(w.t, "curve") }
@@ -19,14 +22,7 @@ func (w *world) signed(o *Options) { o.Signer = signerOf(w.t, "curve") }
 // but the public key.
 func (w *world) verifyWithGPG(list string) {
 	w.t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		w.t.Fatal("gpg is missing (Debian: apt install gnupg)")
-	}
-	home, err := os.MkdirTemp("", "gpg") // t.TempDir is too long a path for the agent's socket
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer os.RemoveAll(home)
+	home := gpgtest.Home(w.t)
 	file := filepath.Join(home, "backup-info")
 	if err := errors.Join(os.WriteFile(file, w.get(list), 0o600), os.WriteFile(file+".sig", w.get(list+".sig"), 0o600)); err != nil {
 		w.t.Fatal(err)
@@ -35,7 +31,7 @@ func (w *world) verifyWithGPG(list string) {
 		{"--import", filepath.Join(fixtures, "keys", "curve.public.asc")},
 		{"--trust-model", "always", "--status-fd", "1", "--verify", file + ".sig", file},
 	} {
-		cmd := exec.Command("gpg", append([]string{"--homedir", home, "--batch", "--no-tty", "--no-autostart"}, args...)...)
+		cmd := exec.Command("gpg", append([]string{"--homedir", home, "--batch", "--no-tty"}, args...)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			w.t.Fatalf("gpg %q: %v\n%s", args, err, out)
@@ -105,7 +101,10 @@ func TestSignsOnlyWhatItSigned(t *testing.T) {
 		"lines less": {func(w *world, backup string) {
 			w.rewriteArchived(backup, func(list []manifest.Entry) []manifest.Entry { return list[2:] })
 		}, 2, ""},
-		"signature missing":   {func(w *world, backup string) { w.delete(backup + "/backup-info.sig") }, 5, untrusted},
+		"signature missing": {func(w *world, backup string) { w.delete(backup + "/backup-info.sig") }, 5, untrusted},
+		"signature without end": {func(w *world, backup string) {
+			w.put(backup+"/backup-info.sig", bytes.Repeat([]byte{0xc2}, 2*signature.MaxSize))
+		}, 5, untrusted},
 		"signed list missing": {func(w *world, backup string) { w.delete(backup + "/backup-info") }, 5, untrusted},
 		"both missing": {func(w *world, backup string) {
 			w.delete(backup+"/backup-info", backup+"/backup-info.sig")

@@ -21,9 +21,6 @@ import (
 // one that was seen before.
 var ErrRollback = errors.New("the archive is older than it was")
 
-// maxSignature is far more than the signatures of a few keys take.
-const maxSignature = 64 << 10
-
 // trustedPath is the database for those who trust these keys: it holds only what
 // they signed, so it is not shared with those who do not ask.
 func trustedPath(path string, trust *signature.Trusted) string {
@@ -61,7 +58,7 @@ func openSigned(root string, name backupname.Name) (io.ReadCloser, []byte, error
 	var sig []byte
 	f, _, err := openList(root, stamp{name: name, list: manifest.BackupInfo + signature.Suffix})
 	if err == nil {
-		sig, err = io.ReadAll(io.LimitReader(f, maxSignature+1))
+		sig, err = io.ReadAll(io.LimitReader(f, signature.MaxSize+1))
 		err = errors.Join(err, f.Close())
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chipster/firn/internal/gpgtest"
 )
 
 // gpg is a key ring of the real gpg in a directory of its own.
@@ -15,27 +17,7 @@ type gpg struct {
 	home string
 }
 
-func newGPG(t *testing.T) gpg {
-	t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Fatal("gpg is missing (Debian: apt install gnupg)")
-	}
-	// t.TempDir is too long a path for the agent's socket.
-	home, err := os.MkdirTemp("", "gpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := gpg{t, home}
-	t.Cleanup(func() {
-		kill := exec.Command("gpgconf", "--kill", "all")
-		kill.Env = g.env()
-		if err := kill.Run(); err != nil {
-			t.Errorf("gpgconf --kill all: %v", err)
-		}
-		os.RemoveAll(home)
-	})
-	return g
-}
+func newGPG(t *testing.T) gpg { return gpg{t, gpgtest.Home(t)} }
 
 func (g gpg) env() []string { return append(os.Environ(), "GNUPGHOME="+g.home, "LC_ALL=C") }
 

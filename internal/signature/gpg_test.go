@@ -12,6 +12,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 
+	"github.com/chipster/firn/internal/gpgtest"
 	"github.com/chipster/firn/internal/keys"
 )
 
@@ -21,25 +22,7 @@ type gpg struct {
 	home string
 }
 
-func newGPG(t *testing.T) gpg {
-	t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Fatal("gpg is missing (Debian: apt install gnupg)")
-	}
-	// t.TempDir is too long a path for the agent's socket.
-	home, err := os.MkdirTemp("", "gpg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		kill := exec.Command("gpgconf", "--homedir", home, "--kill", "all")
-		if err := kill.Run(); err != nil {
-			t.Errorf("gpgconf --kill all: %v", err)
-		}
-		os.RemoveAll(home)
-	})
-	return gpg{t, home}
-}
+func newGPG(t *testing.T) gpg { return gpg{t, gpgtest.Home(t)} }
 
 // try returns the output and the messages.
 func (g gpg) try(stdin []byte, args ...string) (stdout []byte, stderr string, err error) {

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// maxSize is some hundred times what a signature has.
-	maxSize = 64 << 10
+	// MaxSize is how long signatures may be, in bytes: some hundred times what
+	// one has. Whoever reads them need not read more than one byte beyond.
+	MaxSize = 64 << 10
 	// maxSignatures of one list: uploaders that share a bucket are few.
 	maxSignatures = 10
 	// maxAhead is how much the clock of who signed may be ahead of ours.
@@ -82,7 +83,7 @@ func split(sig []byte) ([]*packet.OpaquePacket, error) {
 	if len(sig) == 0 {
 		return nil, errors.New("there is no signature")
 	}
-	if len(sig) > maxSize {
+	if len(sig) > MaxSize {
 		return nil, fmt.Errorf("%d bytes are too many for a signature", len(sig))
 	}
 	var all []*packet.OpaquePacket

@@ -68,7 +68,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"cut at a packet's end", string(list), []byte{0xc2, 0}, "cannot be read"},
 		{"version 3", string(list), []byte{0xc2, 1, 3}, "cannot be read"},
 		{"a good one and garbage", string(list), join(good, []byte{1}), "the signature is damaged"},
-		{"large", string(list), bytes.Repeat(good, maxSize/len(good)+1), "too many for a signature"},
+		{"large", string(list), bytes.Repeat(good, MaxSize/len(good)+1), "too many for a signature"},
 		{"eleven", string(list), bytes.Repeat(good, 11), "more than 10 signatures"},
 		{"two bad ones", string(list), join(sign(t, signer(t, stranger), object, list), sign(t, s, another, list)), "none of 2 signatures will do: "},
 	}
