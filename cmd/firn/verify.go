@@ -40,7 +40,7 @@ What the storage does not have any more is lost: it is listed by version.
 
 With --sample only some of the files are read, others each time. That each is
 there and has its size is always checked. --rate leaves the disk to others:
-all of 10 TB at 50 MiB/s takes two days and a half.
+all of 10 TB at 50 MiB/s takes more than two days.
 
 Examples:
    firn verify /mnt/archive

@@ -32,8 +32,8 @@ type timing struct {
 
 // A gateway that restarts, or whose address moves to another machine, is back
 // within two minutes. One that refuses connections or answers 503 is thus given
-// up after 2:20 at most; one that does not answer at all, where each attempt
-// takes as long as stall, after six minutes. A body has no time limit as long
+// up after 2:20 at most; of one that does not answer at all, each attempt takes
+// as long as stall. A body has no time limit as long
 // as bytes flow: parts may be large and lines slow.
 var patient = timing{
 	patience: 2 * time.Minute, attempts: 3, minBackoff: time.Second, maxBackoff: 20 * time.Second,
