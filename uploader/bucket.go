@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
@@ -57,6 +58,32 @@ func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucke
 	}
 	slices.SortFunc(all, func(a, b *inBucket) int { return backupname.Compare(a.name, b.name) })
 	return all, nil
+}
+
+// InBucket is what the bucket holds of the backups of a storage or a database.
+type InBucket struct {
+	Newest   time.Time // when the newest complete backup was begun; zero: there is none
+	Archived time.Time // the same of the newest one that an archiver has
+	Waiting  int       // complete ones that no archiver has
+}
+
+// Look tells what the bucket holds of a storage, or of a database, whose storage
+// is called as its backups are. It lists their part of the bucket and reads
+// nothing.
+func Look(ctx context.Context, store objstore.Store, storage string) (InBucket, error) {
+	all, err := look(ctx, store, storage)
+	var in InBucket
+	for _, b := range all {
+		if b.committed {
+			in.Newest = b.name.Time()
+		}
+		if b.archived {
+			in.Archived = b.name.Time()
+		} else if b.committed {
+			in.Waiting++
+		}
+	}
+	return in, err
 }
 
 // packages are the keys of the packages, and whether each has a list.

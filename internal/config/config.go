@@ -19,6 +19,11 @@
 //	backup-gpg-signing-key         the private key that lists are signed with
 //	backup-gpg-signing-passphrase  its passphrase
 //	backup-gpg-trusted-keys        the public keys whose signatures count
+//	backup-final        "s3": backups stay in the bucket, no archiver takes them;
+//	                    else "archive"
+//	backup-ping-success  a URL to get after a run that was done
+//	backup-ping-failure  a URL to get after one that was not, or not wholly
+//	admin-token          who knows it may use the admin interface
 //
 // backup-gpg-public-key may hold several armored blocks: one for each recipient.
 //

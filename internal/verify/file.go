@@ -63,7 +63,7 @@ type sealedFile struct {
 
 // check returns nil where nothing is wrong with a file.
 func (r *run) check(ctx context.Context, s *catalog.Sealed) (*Problem, error) {
-	chosen := r.isChosen()
+	chosen := r.isChosen(s.SealedPath)
 	for again := false; ; again = true {
 		f, err := r.open(s.Last, s.SealedPath)
 		if err != nil || f.size != s.SealedSize || again {

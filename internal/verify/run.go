@@ -124,7 +124,9 @@ func (r *run) files(ctx context.Context, storage string) error {
 }
 
 // isChosen tells whether a file is to be read.
-func (r *run) isChosen() bool { return r.Sample == 100 || rand.Float64()*100 < r.Sample }
+func (r *run) isChosen(sealedPath string) bool {
+	return r.Sample == 100 || r.Always[sealedPath] || rand.Float64()*100 < r.Sample
+}
 
 // placeKey stands for a path in the archive, in little memory: a list of millions
 // must be held to know what is extra.

@@ -44,6 +44,9 @@ type Options struct {
 	// Sample is the percentage of the files that are read, chosen at random; 0
 	// and 100 are all. That each file is there, and its size, is always checked.
 	Sample float64
+	// Always are the sealed paths of files that are read whatever the sample is:
+	// what was found damaged must not be forgotten since chance did not choose it.
+	Always map[string]bool
 	// BytesPerSecond to read at most; 0: as fast as the disk is.
 	BytesPerSecond int64
 	// Workers is how many files are read at once; 0 is two a processor, at most

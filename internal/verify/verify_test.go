@@ -60,6 +60,27 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// What is to be read always is read, whatever chance chooses.
+func TestSampleAlways(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, "")
+	a.night("s", files{}.random(rand.New(rand.NewPCG(42, 3)), "f", 50, 0))
+	e := a.sealed()[7]
+	file := a.file(e.Backup, e.SealedPath)
+	data, err := os.ReadFile(file)
+	must(t, err)
+	data[len(data)/2] ^= 1
+	must(t, os.WriteFile(file, data, 0o600))
+	o := a.options()
+	o.Sample = 1e-9
+	mustBeFine(t, o)
+	o.Always = map[string]bool{e.SealedPath: true}
+	report, err := Run(t.Context(), o)
+	if p := only(t, report, err, ErrDamaged); p.Kind != Changed || p.SealedPath != e.SealedPath || report.Read.Files != 1 {
+		t.Errorf("%+v, %d files read", p, report.Read.Files)
+	}
+}
+
 func TestRate(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t, "")
