@@ -2,6 +2,7 @@ package backupname
 
 import (
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -127,4 +128,16 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %v away from %q", s, d, again)
 		}
 	})
+}
+
+func TestLogged(t *testing.T) {
+	var out strings.Builder
+	n, err := Parse("file-storage_2019-05-08T09:26:17.038Z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("done", "backup", n)
+	if !strings.Contains(out.String(), `"backup":"file-storage_2019-05-08T09:26:17.038Z"`) {
+		t.Error(out.String())
+	}
 }

@@ -15,7 +15,7 @@ import (
 // because decoding would turn 01:10, 007 and yes into something else.
 func parseYAML(path string, data []byte) (map[string]entry, error) {
 	entries := map[string]entry{}
-	lines := map[string]int{}
+	seen := map[string]*yaml.Node{}
 	root, err := parseDocument(path, data)
 	if err != nil || root == nil {
 		return entries, err
@@ -28,13 +28,15 @@ func parseYAML(path string, data []byte) (map[string]entry, error) {
 		if key.Kind != yaml.ScalarNode {
 			return nil, fail("a key must be a single word")
 		}
-		if first, twice := lines[key.Value]; twice {
-			return nil, fail(fmt.Sprintf("it is in line %d already", first))
-		}
-		lines[key.Value] = key.Line
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
 		}
+		// Chipster's own chart writes some keys once for each database. Which of
+		// two values is meant nobody can know.
+		if first := seen[key.Value]; first != nil && isKnown(key.Value) && (first.Kind != value.Kind || first.Value != value.Value) {
+			return nil, fail(fmt.Sprintf("it is in line %d already, with another value", first.Line))
+		}
+		seen[key.Value] = value
 		if value.Kind != yaml.ScalarNode && !isKnown(key.Value) && key.Value != mergeKey {
 			continue // the file is all of Chipster's: what is in it for others is theirs
 		}

@@ -34,7 +34,7 @@ func TestValuesStayAsWritten(t *testing.T) {
 var badFiles = map[string]string{
 	"a: 1\nbackup-bucket:\n  - x\n":       `chipster.yaml:2: key "backup-bucket"`,
 	"db-url-auth: {a: 1}\n":               `chipster.yaml:1: key "db-url-auth"`,
-	"b: 1\na: 2\nb: 3\n":                  `chipster.yaml:3: key "b": it is in line 1`,
+	"db-user: b\na: 2\ndb-user: c\n":      `chipster.yaml:3: key "db-user": it is in line 1 already, with another value`,
 	"- a\n- b\n":                          "chipster.yaml:1",
 	"just text\n":                         "chipster.yaml:1",
 	"a: 1\n---\nb: 2\n":                   "single YAML document",
@@ -59,6 +59,15 @@ var goodFiles = []string{
 	"a: 1\nother:\n  nested: x\n", "other: [x, y]\n", "a: &m {x: 1}\n", // for other programs
 	"", "\n", "# comment\n", "---\n", "~\n", "{}\n", "a: 1\n", "a: &x 1\nb: *x\n", "key: |\n  line\n\n  line\n",
 	"\ufeffa: 1\r\nb: 2\r\n", "{a: 1, b: 'x'}\n", "backup-time: 01:10\nbackup-bucket-auth: b\n",
+}
+
+// Chipster's chart for Kubernetes writes keys such as db-user once for each of
+// three databases.
+func TestKeysThatAreThereTwice(t *testing.T) {
+	c := load(t, "db-user: chipster\nother: 1\ndb-user: chipster\nother: 2\nother: [3]\nbackup-bucket: b\n")
+	if user, bucket := c.Get("db-user", "").Text, c.Get("backup-bucket", "").Text; user != "chipster" || bucket != "b" {
+		t.Errorf("%q, %q", user, bucket)
+	}
 }
 
 func TestSeeds(t *testing.T) {
