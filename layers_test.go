@@ -32,9 +32,15 @@ var layers = map[string][]string{
 	"internal/catalog":               {"internal/backupname", "internal/manifest", "internal/signature"},
 	"internal/verify":                {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
 	"internal/restore":               {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest", "internal/postgres"},
+	"internal/drill":                 {"internal/catalog", "internal/envelope", "internal/manifest", "internal/postgres", "internal/restore", "internal/signature"},
 	"fs":                             {"internal/backupname", "internal/catalog", "internal/envelope", "internal/manifest"},
 	"archiver":                       {"internal/heartbeat", "internal/backupname", "internal/manifest", "internal/objstore", "internal/signature"},
 	"uploader":                       {"internal/heartbeat", "internal/backupname", "internal/envelope", "internal/manifest", "internal/objstore", "internal/postgres", "internal/signature"},
+	"internal/schedule":              {},
+	"internal/runs":                  {},
+	"service":                        {"internal/runs", "internal/schedule"},
+	"internal/metrics":               {"fs", "internal/objstore", "internal/runs", "service"},
+	"admin":                          {"internal/runs", "service"},
 	"cmd/firn":                       nil, // anything
 }
 
