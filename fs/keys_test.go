@@ -24,7 +24,7 @@ func TestKeysAhead(t *testing.T) {
 	}
 	a.add(first, files) // each with a session key of its own
 	o := childOptions{KeyFile: original + "/keys/chipster.private.base64"}
-	read := func(names []string) statsReport {
+	read := func(names []string) Stats {
 		m := a.mount(o)
 		for _, name := range names {
 			checkFile(t, m.path(first, name), files[name])

@@ -25,24 +25,28 @@ type stats struct {
 	errors                                               [256]atomic.Int64 // by errno
 }
 
-// statsReport is what statsName holds.
-type statsReport struct {
+// Stats are what a mount did since it was made, and what it holds now.
+type Stats struct {
 	Opens           int64            `json:"opens"`
 	Reads           int64            `json:"reads"`
-	BytesRead       int64            `json:"bytesRead"`
-	BlockHits       int64            `json:"blockHits"` // blocks that were there, or on their way
-	BlockMisses     int64            `json:"blockMisses"`
-	BlocksAhead     int64            `json:"blocksAhead"`
-	BlocksAheadUsed int64            `json:"blocksAheadUsed"`
-	SealedBytesRead int64            `json:"sealedBytesRead"`
-	Evicted         int64            `json:"evicted"` // blocks
+	BytesRead       int64            `json:"bytesRead"`       // of plain data
+	BlockHits       int64            `json:"blockHits"`       // blocks that were there, or on their way
+	BlockMisses     int64            `json:"blockMisses"`     // blocks that a reader had to wait for
+	BlocksAhead     int64            `json:"blocksAhead"`     // fetched before somebody asked
+	BlocksAheadUsed int64            `json:"blocksAheadUsed"` // of them, those that somebody read then
+	SealedBytesRead int64            `json:"sealedBytesRead"` // from the archive
+	Evicted         int64            `json:"evicted"`         // blocks
 	CacheBytes      int64            `json:"cacheBytes"`
-	CacheLimit      int64            `json:"cacheLimit"`
+	CacheLimit      int64            `json:"cacheLimit"` // bytes
 	OpenFiles       int              `json:"openFiles"`
-	StreamedFiles   int64            `json:"streamedFiles"` // open ones
-	KeysAhead       int64            `json:"keysAhead"`
-	Errors          map[string]int64 `json:"errors"` // what programs were told, by its name
+	StreamedFiles   int64            `json:"streamedFiles"` // open ones that are read from the beginning
+	KeysAhead       int64            `json:"keysAhead"`     // keys of files that were opened before somebody asked
+	Errors          map[string]int64 `json:"errors"`        // what programs were told, by its name: EIO
 }
+
+// Stats are the numbers of now. They may be asked for concurrently, and after
+// the end of the mount.
+func (s *Server) Stats() Stats { return s.tree.numbers() }
 
 func (s *stats) fail(errno syscall.Errno) {
 	if int(errno) < len(s.errors) {
@@ -50,9 +54,9 @@ func (s *stats) fail(errno syscall.Errno) {
 	}
 }
 
-func (t *tree) numbers() statsReport {
+func (t *tree) numbers() Stats {
 	s := &t.stats
-	r := statsReport{
+	r := Stats{
 		Opens: s.opens.Load(), Reads: s.reads.Load(), BytesRead: s.bytesRead.Load(),
 		BlockHits: s.blockHits.Load(), BlockMisses: s.blockMisses.Load(),
 		BlocksAhead: s.blocksAhead.Load(), BlocksAheadUsed: s.blocksAheadUsed.Load(),

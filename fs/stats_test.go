@@ -15,7 +15,7 @@ import (
 )
 
 // stats reads the mount's numbers.
-func (m *mounted) stats(t testing.TB) (r statsReport) {
+func (m *mounted) stats(t testing.TB) (r Stats) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(m.dir, statsName))
 	if err == nil {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -94,6 +95,14 @@ func (r retryer) RetryDelay(failures int, _ error) (time.Duration, error) {
 	return r.s.timing.delay(failures), nil
 }
 
+// retries counts for all stores of the process.
+var retries atomic.Int64
+
+// Retries is how many requests to an S3 were repeated since the process began,
+// among them those for the rest of an object whose body broke off. It may be
+// called concurrently.
+func Retries() int64 { return retries.Load() }
+
 // loudFrom is the failure from which on a wait is worth telling.
 const loudFrom = 4
 
@@ -109,6 +118,7 @@ func (r retryer) GetRetryToken(ctx context.Context, err error) (func(error) erro
 	if e.failures == loudFrom {
 		slog.WarnContext(ctx, "the store fails; trying again", "store", r.s.place(), "error", r.s.clean(detail(err)), "patience", r.s.timing.patience)
 	}
+	retries.Add(1)
 	return func(error) error { return nil }, nil
 }
 

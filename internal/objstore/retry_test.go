@@ -71,6 +71,42 @@ func TestRefusedConnection(t *testing.T) {
 	}
 }
 
+// TestRetriesAreCounted: what is repeated shows in the count, whichever way a
+// request failed, and what is not does not.
+func TestRetriesAreCounted(t *testing.T) {
+	p := newProxy(t)
+	s := p.open(t)
+	data := string(noise(1, 1<<20))
+	put(t, s, "x", data)
+	check := func(what string, want int64, do func()) {
+		t.Helper()
+		before := objstore.Retries()
+		do()
+		if n := objstore.Retries() - before; n != want {
+			t.Errorf("%s: %d retries; want %d", what, n, want)
+		}
+	}
+	check("well", 0, func() { get(t, s, "x") })
+	p.set(refuse(503, "SlowDown", ""))
+	check("refused four times", 3, func() { _ = s.Put(t.Context(), "y", nil) })
+	p.set(refuse(403, "AccessDenied", ""))
+	check("denied", 0, func() { _ = s.Put(t.Context(), "y", nil) })
+	cut := false
+	p.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if !cut {
+			cut = true
+			cutAfter(1000)(w, r, next)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	check("cut off once", 1, func() {
+		if get(t, s, "x") != data {
+			t.Error("other data")
+		}
+	})
+}
+
 // TestPatience: what heals within the patience is not noticed, and what does
 // not ends soon after it.
 func TestPatience(t *testing.T) {

@@ -137,6 +137,8 @@ func (r *s3Reader) disconnect(cause error) {
 			cause = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, cause)
 		}
 		r.err = r.s.fail(toRead, r.key, fmt.Errorf("no progress at byte %d %v: %w", r.pos, r.effort, cause))
+	default:
+		retries.Add(1)
 	}
 }
 
