@@ -26,6 +26,7 @@ import (
 
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/manifest"
 )
 
 var (
@@ -47,7 +48,10 @@ type Options struct {
 	// Patterns of what to restore, relative to the version: paths of files or
 	// folders, with *, ?, [...], {a,b} and **. A folder stands for all below
 	// it. None: everything.
-	Patterns  []string
+	Patterns []string
+	// Entries, where not nil, are the files to restore, as Catalog.Files yields
+	// them, in place of those that Patterns choose.
+	Entries   []manifest.Entry
 	Workers   int  // files at once; 0 is two a processor, for some wait for the disk
 	Overwrite bool // replace files that differ
 	DryRun    bool // write nothing
@@ -161,6 +165,15 @@ func (r *run) files(ctx context.Context, patterns patterns) error {
 }
 
 func (r *run) list(ctx context.Context, patterns patterns, do func(file)) error {
+	for i := range r.Entries {
+		do(file{&r.Entries[i]})
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	if r.Entries != nil {
+		return nil
+	}
 	for e, err := range r.Catalog.Files(ctx, r.Version, patterns.folder()) {
 		if errors.Is(err, catalog.ErrNotExist) {
 			return nil // the patterns tell that they matched nothing

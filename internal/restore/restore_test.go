@@ -341,3 +341,21 @@ func TestTwoRunsIntoOneFolder(t *testing.T) {
 		t.Error("there was no second run")
 	}
 }
+
+// Entries name files as they are, whatever their names would be as patterns.
+func TestEntries(t *testing.T) {
+	t.Parallel()
+	files := []plainFile{{path: "a", content: "1"}, {path: "b/*", content: "2"}, {path: "b/c", content: "3"}}
+	a := makeArchive(t, files...)
+	o := a.options(t)
+	o.Entries = []manifest.Entry{a.entries["b/*"], a.entries["a"]}
+	if report := mustRun(t, o); report.Restored != (Tally{Files: 2, Bytes: 2}) {
+		t.Errorf("%+v", report)
+	}
+	checkTree(t, o.To, map[string]string{"a": "1", "b/*": "2"})
+	o = a.options(t)
+	o.Entries = []manifest.Entry{}
+	if report := mustRun(t, o); report.Restored.Files != 0 {
+		t.Errorf("no entries restore %+v", report)
+	}
+}
