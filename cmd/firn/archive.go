@@ -3,15 +3,30 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/chipster/firn/archiver"
+	"github.com/chipster/firn/internal/runs"
 )
 
 var archiveSettings = []setting{
 	{flag: "daily", key: "backup-daily-count", usage: "keep the first dump of each day for `N` days, at least 3"},
 	{flag: "monthly", key: "backup-monthly-count", usage: "keep the first dump of each month for `N` months"},
+}
+
+// archiveFlags are the flags that say how to archive.
+func archiveFlags() []cli.Flag {
+	return append(settingFlags(slices.Concat(storeSettings, archiveSettings)), retentionFlags()...)
+}
+
+func retentionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "keep-last", Value: 60, Usage: "keep the last `N` versions of files"},
+		&cli.IntFlag{Name: "keep-days", Value: 60, Usage: "keep all versions of files younger than `N` days"},
+		trustFlag(),
+	}
 }
 
 func archiveCommand() *cli.Command {
@@ -38,13 +53,9 @@ Examples:
    firn archive /mnt/archive --store s3://backup --s3-endpoint a3s.fi
    firn archive /mnt/archive --store file:///backup --dry-run
    firn archive /mnt/archive --config /opt/chipster/conf/chipster.yaml --json`,
-		Flags: append(settingFlags(append(storeSettings, archiveSettings...)),
-			&cli.IntFlag{Name: "keep-last", Value: 60, Usage: "keep the last `N` versions of files"},
-			&cli.IntFlag{Name: "keep-days", Value: 60, Usage: "keep all versions of files younger than `N` days"},
-			trustFlag(),
+		Flags: append(append(archiveFlags(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
-			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
-		),
+		), reportFlags()...),
 		Action: archive,
 	}
 }
@@ -54,28 +65,85 @@ func archive(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o := archiver.Options{Root: args[0], DryRun: c.Bool("dry-run"), Logger: logger(c)}
-	if o.Retention, err = retentionOf(c); err != nil {
-		return err
+	o := archiver.Options{Root: args[0], DryRun: c.Bool("dry-run")}
+	if o.DryRun { // which is no run that somebody asks for later
+		report, err := archiveWith(c, o, nil)
+		if report == nil {
+			return err
+		}
+		return errors.Join(err, printArchive(c, report))
 	}
-	cfg, err := configOf(c)
+	rec, err := newRecorder(c)
 	if err != nil {
 		return err
 	}
-	if o.Trust, err = trustOf(c, cfg); err != nil {
+	defer rec.finish()
+	var report *archiver.Report
+	err = rec.run(archiveJob, archiveJob, func(c *cli.Context, run *runs.Active) (err error) {
+		report, err = archiveWith(c, o, run)
 		return err
-	}
-	if o.Store, err = openConfiguredStore(c, cfg, ""); err != nil {
-		return err
-	}
-	var bar archiveBar
-	o.Progress = func(backup string, done, total int64) { bar.show(c, backup, done, total) }
-	report, err := archiver.Run(c.Context, o)
-	bar.done()
+	})
 	if report == nil {
 		return err
 	}
 	return errors.Join(err, printArchive(c, report))
+}
+
+// archiveJob is what the archiver is called in records of runs, and as a role in
+// the configuration.
+const archiveJob = "archive"
+
+// archiveWith archives as flags and configuration say, and tells the run of it,
+// which may be nil.
+func archiveWith(c *cli.Context, o archiver.Options, run *runs.Active) (*archiver.Report, error) {
+	var err error
+	o.Logger = logger(c)
+	if o.Retention, err = retentionOf(c); err != nil {
+		return nil, err
+	}
+	cfg, err := configOf(c)
+	if err != nil {
+		return nil, err
+	}
+	if o.Trust, err = trustOf(c, cfg); err != nil {
+		return nil, err
+	}
+	if o.Store, err = openConfiguredStore(c, cfg, ""); err != nil {
+		return nil, err
+	}
+	bar := archiveBar{run: run}
+	o.Progress = func(backup string, done, total int64) { bar.show(c, backup, done, total) }
+	report, err := archiver.Run(c.Context, o)
+	bar.done()
+	if report != nil && run != nil {
+		countArchive(run, report)
+	}
+	return report, err
+}
+
+func countArchive(run *runs.Active, r *archiver.Report) {
+	for _, b := range r.Backups {
+		if b.Error != "" {
+			run.Problem(fmt.Sprintf("%s: not archived: %s", b.Name, b.Error))
+			continue
+		}
+		run.Made(b.Name)
+		run.CountFiles("total", int64(b.Files))
+		run.CountFiles("new", int64(b.New))
+		run.CountFiles("carried", int64(b.Carried))
+		run.CountBytes("fetched", b.Fetched)
+		for state, p := range map[string]archiver.Problems{"missing": b.Missing, "damaged": b.Damaged, "unexpected": b.Unexpected} {
+			run.CountFiles(state, int64(p.Count))
+			for _, first := range p.First {
+				run.Problem(fmt.Sprintf("%s: %s: %q", b.Name, state, first))
+			}
+		}
+	}
+	for state, removed := range map[string][]archiver.Removal{"pruned": r.Pruned, "cleaned": r.Cleaned} {
+		for _, v := range removed {
+			run.CountBytes(state, v.Bytes)
+		}
+	}
 }
 
 func retentionOf(c *cli.Context) (r archiver.Retention, err error) {
@@ -99,6 +167,7 @@ func retentionOf(c *cli.Context) (r archiver.Retention, err error) {
 // archiveBar shows one backup after the other.
 type archiveBar struct {
 	*progress
+	run    *runs.Active // told too; may be nil
 	backup string
 	shown  int64
 }
@@ -106,7 +175,10 @@ type archiveBar struct {
 func (b *archiveBar) show(c *cli.Context, backup string, done, total int64) {
 	if b.backup != backup {
 		b.done()
-		*b = archiveBar{newProgress(c, backup, total), backup, 0}
+		*b = archiveBar{newProgress(c, backup, total), b.run, backup, 0}
+		if b.run != nil {
+			b.ofRun(b.run, runs.Unknown)
+		}
 	}
 	b.Add(0, done-b.shown)
 	b.shown = done

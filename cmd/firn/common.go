@@ -121,7 +121,13 @@ func setUpLogging(c *cli.Context) error {
 	return nil
 }
 
-func logger(*cli.Context) *slog.Logger { return slog.Default() }
+// logger is that of the run under way, where one is recorded.
+func logger(c *cli.Context) *slog.Logger {
+	if log, ok := c.Context.Value(loggerKey{}).(*slog.Logger); ok {
+		return log
+	}
+	return slog.Default()
+}
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 

@@ -19,6 +19,9 @@ func main() {
 }
 
 func run(args []string) int {
+	if isMountHelper(args) {
+		return runMountHelper(args[1:])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	app := newApp()
@@ -41,7 +44,8 @@ func newApp() *cli.App {
 		Version: version(),
 		Description: `A backup goes from a storage to a bucket (upload), and from there to an archive
 (archive). Any version in the archive can be mounted or restored. The storage's
-host needs a public key only; only mount and restore need the private one.
+host needs a public key only; only mount, restore and drill need the private one.
+serve does upload or archive every night, and shows a page.
 
 Examples:
    firn key generate
@@ -56,9 +60,10 @@ damaged or left out; 4 not found; 5 no key or no access; 6 in use by another
 run; 7 not signed by a trusted key; 130 interrupted.`,
 		Commands: []*cli.Command{
 			uploadCommand(), archiveCommand(),
-			versionsCommand(), lsCommand(), diffCommand(), verifyCommand(),
-			mountCommand(), restoreCommand(),
+			versionsCommand(), lsCommand(), diffCommand(), verifyCommand(), drillCommand(),
+			mountCommand(), restoreCommand(), serveCommand(),
 			keyCommand(), configCommand(),
+			completionCommand(), completeCommand(), manpagesCommand(),
 		},
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log more"},

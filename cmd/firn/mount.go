@@ -6,13 +6,16 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/chipster/firn/fs"
 	"github.com/chipster/firn/internal/catalog"
+	"github.com/chipster/firn/internal/metrics"
 )
 
 func mountCommand() *cli.Command {
@@ -33,7 +36,8 @@ read. A damaged file gives an input/output error, a file without a fitting key
 "permission denied"; the log says why.
 
 MOUNTPOINT/.firn-stats holds numbers of what the mount did so far, as JSON; no
-listing shows it, and with --version it is not there.
+listing shows it, and with --version it is not there. --metrics-file writes the
+same for the textfile collector of Prometheus' node_exporter.
 
 Examples:
    firn mount /mnt/archive /mnt/versions --key firn.private.base64
@@ -45,6 +49,7 @@ Examples:
 			&cli.StringFlag{Name: "version", Usage: "show the `VERSION` itself, without folders above"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users look into the mount (needs user_allow_other in /etc/fuse.conf, unless you are root)"},
 			&cli.StringFlag{Name: "cache-size", Value: humanBytes(fs.DefaultCacheBytes), Usage: "keep at most `SIZE` of what was read; the process takes about 170 MiB more"},
+			&cli.PathFlag{Name: "metrics-file", Usage: "write numbers for Prometheus to `FILE` every 30 seconds; node_exporter reads names that end in .prom"},
 		),
 		Action: runMount,
 	}
@@ -83,6 +88,9 @@ func runMount(c *cli.Context) (err error) {
 	fmt.Fprintf(c.App.Writer, "mounted %s on %s; unmount with: fusermount3 -u %s\n", shown(args[0]), shown(args[1]), shown(args[1]))
 	if err := notifySystemd("READY=1"); err != nil {
 		logger(c).Warn("cannot tell systemd that the mount is ready", "error", err)
+	}
+	if file := c.Path("metrics-file"); file != "" {
+		defer tellMetrics(c, file, args[1], server)()
 	}
 	if err := serve(c, server, signals); err != nil {
 		return err
@@ -143,6 +151,46 @@ func serve(c *cli.Context, server *fs.Server, signals <-chan os.Signal) error {
 		}
 	}
 }
+
+// tellMetrics writes the numbers of the mount now, twice a minute, and when the
+// function that it returns is called. A file that cannot be written is no reason
+// to take a mount from its users.
+func tellMetrics(c *cli.Context, file, dir string, server *fs.Server) (end func()) {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs // one mount has one name, wherever it is told
+	}
+	warned := false
+	tell := func(mounted bool) {
+		err := metrics.WriteMountFile(file, dir, time.Now(), mounted, server.Stats())
+		if err != nil && !warned {
+			logger(c).Warn("cannot tell the numbers of the mount; trying on in silence", "error", err)
+		}
+		warned = warned || err != nil
+	}
+	tell(true)
+	ending, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(metricsInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				tell(true)
+			case <-ending:
+				tell(false)
+				return
+			}
+		}
+	}()
+	return func() {
+		close(ending)
+		<-ended
+	}
+}
+
+// metricsInterval is twice as often as Prometheus commonly asks.
+const metricsInterval = 30 * time.Second
 
 // notifySystemd is sd_notify(3); without systemd it does nothing.
 func notifySystemd(state string) error {

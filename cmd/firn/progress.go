@@ -10,6 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/chipster/firn/internal/runs"
 )
 
 // logOutput is standard error, or the place above the bar while there is one.
@@ -40,6 +42,7 @@ const progressInterval = 30 * time.Second
 type progress struct {
 	what  string
 	total int64
+	run   *runs.Active // told too; may be nil
 	log   *slog.Logger
 	bars  *mpb.Progress
 	bar   *mpb.Bar
@@ -51,12 +54,12 @@ type progress struct {
 }
 
 // unknownSize is the total of work that nobody can tell before it is done.
-const unknownSize = -1
+const unknownSize = runs.Unknown
 
-// newProgress begins to show work on so many bytes.
+// newProgress begins to show work on so many bytes. A service draws no bars.
 func newProgress(c *cli.Context, what string, totalBytes int64) *progress {
 	p := &progress{what: what, total: totalBytes, log: logger(c), said: time.Now()}
-	if c.Bool("quiet") || !isTerminal(os.Stderr) || c.String("log-format") == "json" {
+	if c.Bool("quiet") || !isTerminal(os.Stderr) || c.String("log-format") == "json" || c.Command.Name == serveName {
 		return p
 	}
 	p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(60))
@@ -73,8 +76,18 @@ func newProgress(c *cli.Context, what string, totalBytes int64) *progress {
 	return p
 }
 
+// ofRun has the run's record tell how far the work is, too.
+func (p *progress) ofRun(run *runs.Active, files int) *progress {
+	p.run = run
+	run.Plan(int64(files), p.total)
+	return p
+}
+
 // Add tells of work done.
 func (p *progress) Add(files int, bytes int64) {
+	if p.run != nil {
+		p.run.Add(int64(files), bytes)
+	}
 	if p.bar != nil {
 		p.bar.IncrInt64(bytes)
 		return

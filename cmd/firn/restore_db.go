@@ -69,7 +69,7 @@ func runRestoreDatabase(c *cli.Context) error {
 	if o.Clean && o.NoTransaction {
 		return usagef("--clean and --no-transaction do not go together: restore into an empty database")
 	}
-	if o.To, err = targetDatabase(c); err != nil {
+	if o.To, err = databaseAt(c, "to"); err != nil {
 		return err
 	}
 	if o.Opener, err = openerOf(c); err != nil {
@@ -90,17 +90,17 @@ func runRestoreDatabase(c *cli.Context) error {
 	return errors.Join(err, printRestoredDatabase(c, report))
 }
 
-// targetDatabase is the address that --to and --password-file give.
-func targetDatabase(c *cli.Context) (*postgres.Database, error) {
-	if c.String("to") == "" {
-		return nil, usagef("--to is missing: give the address of a database, such as postgres://USER@HOST:PORT/NAME")
+// databaseAt is the address that a flag and --password-file give.
+func databaseAt(c *cli.Context, flag string) (*postgres.Database, error) {
+	if c.String(flag) == "" {
+		return nil, usagef("--%s is missing: give the address of a database, such as postgres://USER@HOST:PORT/NAME", flag)
 	}
-	d, err := postgres.ParseURL(c.String("to"))
+	d, err := postgres.ParseURL(c.String(flag))
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--to: %w", err)}
+		return nil, usageError{fmt.Errorf("--%s: %w", flag, err)}
 	}
 	if d.HasPassword() {
-		return nil, usagef("--to has a password, which others see in the list of processes: give it with --password-file, PGPASSWORD or ~/.pgpass, and change it")
+		return nil, usagef("--%s has a password, which others see in the list of processes: give it with --password-file, PGPASSWORD or ~/.pgpass, and change it", flag)
 	}
 	if file := c.Path("password-file"); file != "" {
 		password, err := readPassphraseFile(file)

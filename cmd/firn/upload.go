@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +12,7 @@ import (
 	"github.com/chipster/firn/internal/config"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/keys"
+	"github.com/chipster/firn/internal/runs"
 	"github.com/chipster/firn/uploader"
 )
 
@@ -45,8 +45,12 @@ var (
 func uploadFlags(settings ...[]setting) []cli.Flag {
 	return append(settingFlags(slices.Concat(append([][]setting{storeSettings, sealSettings}, settings...)...)),
 		&cli.StringSliceFlag{Name: "recipient", Usage: "seal for the public key in `KEY.asc`; may be given several times"},
-		&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
 	)
+}
+
+// reportFlags are the flags of uploads that are made once.
+func reportFlags() []cli.Flag {
+	return append(recordFlags(), &cli.BoolFlag{Name: "json", Usage: "print the report as JSON"})
 }
 
 // What a session key is for, in --session-key-per.
@@ -98,7 +102,7 @@ Examples:
    firn upload files /opt/storage --config /opt/chipster/conf/chipster.yaml
    firn upload files /opt/storage --store file:///backup --recipient a.asc --recipient b.asc \
        --exclude 'cache/**' --exclude '*.tmp'`,
-		Flags:  append(uploadFlags(fileSettings), fileFlags()...),
+		Flags:  slices.Concat(uploadFlags(fileSettings), fileFlags(), reportFlags()),
 		Action: uploadFiles,
 	}
 }
@@ -115,7 +119,12 @@ func uploadFiles(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := backUpFiles(c, cfg, storage)
+	rec, err := newRecorder(c)
+	if err != nil {
+		return err
+	}
+	defer rec.finish()
+	report, err := rec.files(cfg, storage)
 	if report == nil {
 		return err
 	}
@@ -150,12 +159,25 @@ func storageOf(c *cli.Context, cfg *config.Config) (string, error) {
 	return storage, err
 }
 
-func backUpFiles(c *cli.Context, cfg *config.Config, storage string) (*uploader.Report, error) {
+// files backs up a storage, as a recorded run.
+func (r *recorder) files(cfg *config.Config, storage string) (report *uploader.Report, err error) {
+	name, err := cfg.String("file-storage-id", storageRole)
+	if err != nil {
+		return nil, err
+	}
+	err = r.run(name, storageRole, func(c *cli.Context, run *runs.Active) error {
+		report, err = backUpFiles(c, cfg, storage, run)
+		return err
+	})
+	return report, err
+}
+
+// backUpFiles backs up a storage and tells the run of it.
+func backUpFiles(c *cli.Context, cfg *config.Config, storage string, run *runs.Active) (*uploader.Report, error) {
 	o := uploader.Options{
 		Storage: storage, Exclude: c.StringSlice("exclude"), Checksum: c.Bool("checksum"), Full: c.Bool("full"),
 		SessionKeyPerFile: c.String("session-key-per") == keyPerFile, Workers: c.Int("workers"), Logger: logger(c),
 	}
-	collectEarly()
 	var err error
 	if o.Name, err = cfg.String("file-storage-id", storageRole); err != nil {
 		return nil, err
@@ -170,21 +192,31 @@ func backUpFiles(c *cli.Context, cfg *config.Config, storage string) (*uploader.
 		return nil, err
 	}
 	var bar *progress
-	o.Planned = func(_ int, bytes int64) { bar = newProgress(c, "upload", bytes) }
+	o.Planned = func(files int, bytes int64) { bar = newProgress(c, "upload", bytes).ofRun(run, files) }
 	o.Progress = func(files int, bytes int64) { bar.Add(files, bytes) }
 	report, err := uploader.Run(c.Context, o)
 	if bar != nil {
 		bar.Done()
 	}
+	if report != nil {
+		countUpload(run, report)
+	}
 	return report, err
 }
 
-// collectEarly has the garbage collected twice as often as by default: what an
-// upload holds is mostly the parts of packages, which are quickly looked through,
-// and pods are small. $GOGC comes before.
-func collectEarly() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+func countUpload(run *runs.Active, r *uploader.Report) {
+	run.Made(r.Backup)
+	for state, n := range map[string]int{
+		"total": r.Files, "new": r.New, "resumed": r.Resumed, "unchanged": r.Files - r.New - r.Resumed,
+		"vanished": r.Vanished, "left_out": r.LeftOut,
+	} {
+		run.CountFiles(state, int64(n))
+	}
+	for state, n := range map[string]int64{"total": r.Size, "new": r.NewSize, "resumed": r.ResumedSize, "sealed": r.Sealed} {
+		run.CountBytes(state, n)
+	}
+	for _, e := range r.Examples {
+		run.Problem(fmt.Sprintf("left out: %q: %s", e.Path, e.Reason))
 	}
 }
 

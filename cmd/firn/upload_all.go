@@ -22,7 +22,7 @@ fails does not keep the rest from being backed up; the exit code is 3 then.
 Examples:
    firn upload all /opt/storage --config /opt/chipster/conf/chipster.yaml
    firn upload all --vacuumlo --json     # the folder is configured as file-storage-path`,
-		Flags:  slices.Concat(uploadFlags(fileSettings, postgresSettings), fileFlags(), databaseFlags()),
+		Flags:  slices.Concat(uploadFlags(fileSettings, postgresSettings), fileFlags(), databaseFlags(), reportFlags()),
 		Action: uploadAll,
 	}
 }
@@ -50,10 +50,15 @@ func uploadAll(c *cli.Context) error {
 	if len(roles) == 0 {
 		return usagef("no database is configured: set db-url-<role> to its address, or use firn upload files")
 	}
+	rec, err := newRecorder(c)
+	if err != nil {
+		return err
+	}
+	defer rec.finish()
 	var r allReport
 	var failed []error
 	done := 0
-	if r.Files, err = backUpFiles(c, cfg, storage); err != nil {
+	if r.Files, err = rec.files(cfg, storage); err != nil {
 		r.FilesError = err.Error()
 		failed = append(failed, fmt.Errorf("files: %w", err))
 		logger(c).Error("files not backed up, or not all", "storage", storage, "error", err)
@@ -62,7 +67,7 @@ func uploadAll(c *cli.Context) error {
 		done++
 	}
 	if c.Context.Err() == nil {
-		results, errs := backUpDatabases(c, cfg, roles)
+		results, errs := rec.databases(cfg, roles)
 		r.Databases = results
 		done += len(results) - len(errs)
 		failed = append(failed, errs...)

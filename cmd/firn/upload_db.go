@@ -11,6 +11,7 @@ import (
 
 	"github.com/chipster/firn/internal/config"
 	"github.com/chipster/firn/internal/postgres"
+	"github.com/chipster/firn/internal/runs"
 	"github.com/chipster/firn/uploader"
 )
 
@@ -51,7 +52,7 @@ Examples:
    firn upload db --config /opt/chipster/conf/chipster.yaml
    firn upload db session-db --store s3://backup --s3-endpoint a3s.fi --recipient firn.public.asc
    db_url_wiki=postgres://wiki@localhost/wiki firn upload db --store file:///backup --recipient a.asc`,
-		Flags:  append(uploadFlags(postgresSettings), databaseFlags()...),
+		Flags:  slices.Concat(uploadFlags(postgresSettings), databaseFlags(), reportFlags()),
 		Action: uploadDatabases,
 	}
 }
@@ -76,7 +77,12 @@ func uploadDatabases(c *cli.Context) error {
 	if len(roles) == 0 {
 		return usagef("no database is configured: set db-url-<role> to its address; see %s --help", c.Command.HelpName)
 	}
-	results, failed := backUpDatabases(c, cfg, roles)
+	rec, err := newRecorder(c)
+	if err != nil {
+		return err
+	}
+	defer rec.finish()
+	results, failed := rec.databases(cfg, roles)
 	if c.Bool("json") {
 		err = printJSON(c, map[string][]databaseResult{"databases": results})
 	} else {
@@ -102,30 +108,34 @@ type databaseResult struct {
 	Error string `json:"error,omitempty"`
 }
 
-// backUpDatabases backs up one database after the other: a server has better
-// things to do at night than several dumps at once.
-func backUpDatabases(c *cli.Context, cfg *config.Config, roles []string) (results []databaseResult, failed []error) {
+// databases backs up one database after the other: a server has better things
+// to do at night than several dumps at once. Each is a recorded run.
+func (r *recorder) databases(cfg *config.Config, roles []string) (results []databaseResult, failed []error) {
 	for _, role := range roles {
-		report, err := backUpDatabase(c, cfg, role)
+		var report *uploader.DatabaseReport
+		err := r.run(role, role, func(c *cli.Context, run *runs.Active) (err error) {
+			report, err = backUpDatabase(c, cfg, role, run)
+			return err
+		})
 		result := databaseResult{Role: role, DatabaseReport: report}
 		if err != nil {
 			result.Error = err.Error()
 			failed = append(failed, fmt.Errorf("%s: %w", role, err))
-			logger(c).Error("database not backed up", "role", role, "error", err)
+			logger(r.c).Error("database not backed up", "role", role, "error", err)
 		}
 		results = append(results, result)
-		if c.Context.Err() != nil {
+		if r.c.Context.Err() != nil {
 			break
 		}
 	}
 	return results, failed
 }
 
-func backUpDatabase(c *cli.Context, cfg *config.Config, role string) (*uploader.DatabaseReport, error) {
+// backUpDatabase backs up a database and tells the run of it.
+func backUpDatabase(c *cli.Context, cfg *config.Config, role string, run *runs.Active) (*uploader.DatabaseReport, error) {
 	o := uploader.DatabaseOptions{
 		Role: role, Format: postgres.Format(c.String("format")), Clean: c.Bool("clean"), RemoveOrphans: c.Bool("vacuumlo"), Logger: logger(c),
 	}
-	collectEarly()
 	var err error
 	if o.Database, err = databaseOf(cfg, role); err != nil {
 		return nil, err
@@ -144,8 +154,18 @@ func backUpDatabase(c *cli.Context, cfg *config.Config, role string) (*uploader.
 	}
 	bar := newProgress(c, "dump of "+role, unknownSize)
 	defer bar.Done()
-	o.Progress = func(bytes int64) { bar.Add(0, bytes) }
-	return uploader.RunDatabase(c.Context, o)
+	o.Progress = func(bytes int64) {
+		bar.Add(0, bytes)
+		run.Add(0, bytes) // whose total is the last run's
+	}
+	report, err := uploader.RunDatabase(c.Context, o)
+	if report != nil {
+		run.Made(report.Backup)
+		run.CountFiles("total", 1)
+		run.CountBytes("total", report.Size)
+		run.CountBytes("sealed", report.Sealed)
+	}
+	return report, err
 }
 
 // databaseOf is the configured address of a role's database, with the user and

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/runs"
 	"github.com/chipster/firn/internal/signature"
 	"github.com/chipster/firn/internal/verify"
 )
@@ -48,15 +49,14 @@ Examples:
    firn verify /mnt/archive file-storage --key firn.private.base64
    firn verify /mnt/archive --repair --store s3://backup --s3-endpoint a3s.fi
    firn verify /mnt/archive --json | jq -r '.problems[] | [.kind, .path] | @tsv'`,
-		Flags: append(append(keyFlags(), settingFlags(storeSettings)...),
+		Flags: append(append(append(keyFlags(), settingFlags(storeSettings)...),
 			catalogFlag(), trustFlag(),
 			&cli.BoolFlag{Name: "repair", Usage: "set damaged files aside, and have the next backup bring them again"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: only say what would be done"},
 			&cli.StringFlag{Name: "sample", Usage: "read `P%` of the files, chosen at random (default: all)"},
 			&cli.StringFlag{Name: "rate", Usage: "read at most `SIZE` a second, such as 50MiB (default: as fast as it goes)"},
 			&cli.IntFlag{Name: "workers", Usage: "read `N` files at once (default: two a processor, at most 8)"},
-			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
-		),
+		), reportFlags()...),
 		Action: runVerify,
 	}
 }
@@ -69,7 +69,7 @@ func runVerify(c *cli.Context) error {
 	if c.Bool("dry-run") && !c.Bool("repair") {
 		return usagef("--dry-run is for --repair: without it nothing is changed")
 	}
-	o := verify.Options{Root: args[0], Storages: args[1:], Workers: c.Int("workers"), Logger: logger(c)}
+	o := verify.Options{Root: args[0], Storages: args[1:], Workers: c.Int("workers")}
 	if o.Sample, err = parsePercent(c.String("sample")); err != nil {
 		return err
 	}
@@ -88,11 +88,23 @@ func runVerify(c *cli.Context) error {
 		return err
 	}
 	defer o.Catalog.Close()
+	rec, err := newRecorder(c)
+	if err != nil {
+		return err
+	}
+	defer rec.finish()
 	begin := time.Now()
 	v := &verified{}
-	v.Report, err = verifyWithProgress(c, o)
+	job := verifyJob
+	if len(o.Storages) > 0 { // which says nothing of the rest
+		job += " of " + strings.Join(o.Storages, ", ")
+	}
+	err = rec.run(job, verifyJob, func(c *cli.Context, run *runs.Active) (err error) {
+		v.Report, err = verifyWithProgress(c, o, job, rec.store, run)
+		return err
+	})
 	took := time.Since(begin)
-	if v.Versions == 0 { // it did not come to look at anything
+	if v.Report == nil || v.Versions == 0 { // it did not come to look at anything
 		return err
 	}
 	v.Finished = isVerdict(err)
@@ -105,16 +117,54 @@ func runVerify(c *cli.Context) error {
 	return errors.Join(keyHint(err), listErr, repairErr, printVerify(c, o.Root, v, took))
 }
 
-func verifyWithProgress(c *cli.Context, o verify.Options) (*verify.Report, error) {
+// verifyJob is what a verification is called in records of runs, and as a role in
+// the configuration.
+const verifyJob = "verify"
+
+// verifyWithProgress verifies, and tells the run of it. What the one before found
+// damaged, as far as store has it, is read again whatever the sample is.
+func verifyWithProgress(c *cli.Context, o verify.Options, job string, store *runs.Store, run *runs.Active) (*verify.Report, error) {
+	before, _, err := store.LastDone(job)
+	if err != nil {
+		return nil, err
+	}
+	o.Always = map[string]bool{}
+	for _, sealedPath := range before.Again {
+		o.Always[sealedPath] = true
+	}
 	var bar *progress
-	o.Planned = func(_ int, bytes int64) { bar = newProgress(c, "verifying", bytes) }
+	o.Logger = logger(c)
+	o.Planned = func(files int, bytes int64) { bar = newProgress(c, "verifying", bytes).ofRun(run, files) }
 	o.Progress = func(files int, bytes int64) { bar.Add(files, bytes) }
-	defer func() {
-		if bar != nil {
-			bar.Done()
+	report, err := verify.Run(c.Context, o)
+	if bar != nil {
+		bar.Done()
+	}
+	countVerify(run, report)
+	return report, err
+}
+
+func countVerify(run *runs.Active, r *verify.Report) {
+	run.CountFiles("checked", r.Files)
+	run.CountBytes("checked", r.Bytes)
+	run.CountFiles("read", r.Read.Files)
+	run.CountBytes("read", r.Read.Bytes)
+	run.CountFiles("healed", r.Healed)
+	for kind, n := range r.Kinds {
+		run.CountFiles(string(kind), n)
+	}
+	for i := range r.Problems[:min(len(r.Problems), maxShown)] {
+		p := &r.Problems[i]
+		run.Problem(fmt.Sprintf("%s: %s/%s: %s", p.Kind, p.Folder, p.SealedPath, p.Detail))
+	}
+	for i := range r.Problems {
+		if p := &r.Problems[i]; p.Entry != nil {
+			run.Again(p.SealedPath)
 		}
-	}()
-	return verify.Run(c.Context, o)
+	}
+	for _, l := range r.Lists {
+		run.Problem(fmt.Sprintf("list of %s: %s", l.Version, l.Reason))
+	}
 }
 
 // isVerdict tells what was found from what ended the run early.
