@@ -102,15 +102,19 @@ func (f *folder) load(id string) (Run, bool) {
 	return run, ok
 }
 
-// read returns the record of a run as it is on the disk.
+// read returns the record of a run as it is on the disk. Of one that has ended,
+// nobody writes another: it is not looked at again.
 func (f *folder) read(id string) (Run, bool) {
+	f.mu.Lock()
+	c, ok := f.cache[id]
+	f.mu.Unlock()
+	if ok && !c.bad && c.run.Result != Running {
+		return clone(c.run), true
+	}
 	info, err := os.Lstat(f.path(id, recordEnd))
 	if err != nil {
 		return Run{}, false
 	}
-	f.mu.Lock()
-	c, ok := f.cache[id]
-	f.mu.Unlock()
 	if ok && c.modified.Equal(info.ModTime()) && c.size == info.Size() {
 		return clone(c.run), !c.bad
 	}

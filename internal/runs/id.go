@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -12,11 +11,53 @@ import (
 // stampLayout sorts as text.
 const stampLayout = "20060102T150405.000000Z"
 
-// idPattern is the form of an ID: an instant, a job, and something random. It has
-// nothing in it that a path or a URL could take for more than a name.
-var idPattern = regexp.MustCompile(`^\d{8}T\d{6}\.\d{6}Z-([A-Za-z0-9_.~-]{1,120})-[0-9a-f]{8}$`)
+// tailLength is that of the random end of an ID, in digits.
+const tailLength = 8
 
-func validID(id string) bool { return idPattern.MatchString(id) }
+// longestJob is more than escape returns.
+const longestJob = 120
+
+// validID tells whether an ID has the form of one: an instant, a job, and
+// something random. Such a one has nothing in it that a path or a URL could take
+// for more than a name.
+func validID(id string) bool {
+	const stamp = len(stampLayout)
+	if len(id) < stamp+tailLength+3 || len(id) > stamp+longestJob+tailLength+2 {
+		return false
+	}
+	for i := range stamp {
+		if isDigit(stampLayout[i]) != isDigit(id[i]) || !isDigit(id[i]) && id[i] != stampLayout[i] {
+			return false
+		}
+	}
+	job, tail := jobOf(id), id[len(id)-tailLength:]
+	return id[stamp] == '-' && id[len(id)-tailLength-1] == '-' && isJob(job) && isTail(tail)
+}
+
+// isJob tells whether a text could be of escape.
+func isJob(text string) bool {
+	for _, c := range []byte(text) {
+		if !isLetter(c) && c != '~' {
+			return false
+		}
+	}
+	return true
+}
+
+func isLetter(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '.' || c == '-'
+}
+
+func isTail(text string) bool {
+	for _, c := range []byte(text) {
+		if !isDigit(c) && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // newID makes an ID that nobody has had.
 func newID(stamp time.Time, job string) string {
@@ -25,13 +66,8 @@ func newID(stamp time.Time, job string) string {
 	return stamp.UTC().Format(stampLayout) + "-" + escape(job) + "-" + hex.EncodeToString(tail[:])
 }
 
-// jobOf is the escaped job in an ID.
-func jobOf(id string) string {
-	if parts := idPattern.FindStringSubmatch(id); parts != nil {
-		return parts[1]
-	}
-	return ""
-}
+// jobOf is the escaped job in a valid ID.
+func jobOf(id string) string { return id[len(stampLayout)+1 : len(id)-tailLength-1] }
 
 // escape writes the name of a job, which may be any, in the letters that IDs
 // take. Of long ones it is the beginning.
@@ -41,10 +77,9 @@ func escape(job string) string {
 		if b.Len() > 100 {
 			break
 		}
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == '-':
+		if isLetter(c) {
 			b.WriteByte(c)
-		default:
+		} else {
 			fmt.Fprintf(&b, "~%02x", c)
 		}
 	}

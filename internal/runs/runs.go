@@ -78,7 +78,8 @@ func (p Progress) Percent() float64 {
 // in bytes: an upload has "total", "new", "resumed", "unchanged", "vanished",
 // "left_out" and, in bytes, "sealed"; an archiving "total", "new", "carried",
 // "fetched", "missing", "damaged", "unexpected", "pruned", "cleaned"; a
-// verification "checked", "read" and one state for each kind of problem.
+// verification "checked", "read", "healed" and one state for each kind of problem;
+// a drill "chosen" and "right".
 type Run struct {
 	ID      string    `json:"id"` // sorts by the time of the beginning
 	Job     string    `json:"job"`

@@ -180,7 +180,7 @@ func TestHostileIDs(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "secret.log"), []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"", ".", "..", "../secret", "../runs/" + a.ID(), a.ID() + "/", a.ID() + "\n", a.ID() + "\x00", strings.ToUpper(a.ID()), strings.Repeat("a", 5000)} {
+	for _, id := range []string{"", ".", "..", "../secret", "../runs/" + a.ID(), a.ID() + "/", a.ID() + "\n", a.ID() + "\x00", strings.ToUpper(a.ID()), strings.Replace(a.ID(), "auth", "a/th", 1), strings.Replace(a.ID(), "auth", "", 1), a.ID()[1:], "x" + a.ID()[1:], a.ID()[:len(a.ID())-1] + "g", strings.Repeat("a", 5000)} {
 		if _, err := s.Run(id); !errors.Is(err, ErrNoRun) {
 			t.Errorf("run %q: %v", id, err)
 		}
@@ -239,6 +239,9 @@ func TestKeep(t *testing.T) {
 		}
 		if _, err := s.Run(first.ID); !errors.Is(err, ErrNoRun) {
 			t.Errorf("the oldest failed: %v", err)
+		}
+		if dir != "" {
+			s, _ = open(t, dir, 10) // as another process sees it
 		}
 		if run := get(t, s, under.ID()); run.Result != Running {
 			t.Errorf("under way: %+v", run)

@@ -95,6 +95,9 @@ func (f *folder) buryIfDead(id string) {
 
 // remove deletes a run; the record first, so that no log is missed.
 func (f *folder) remove(id string) {
+	f.mu.Lock()
+	delete(f.cache, id)
+	f.mu.Unlock()
 	for _, end := range []string{recordEnd, logEnd} {
 		if err := os.Remove(f.path(id, end)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			f.warn(id+end, "an old run cannot be deleted", err)
