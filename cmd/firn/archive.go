@@ -77,6 +77,7 @@ func archive(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	rec.folder = o.Root
 	defer rec.finish()
 	var report *archiver.Report
 	err = rec.run(archiveJob, archiveJob, func(c *cli.Context, run *runs.Active) (err error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/chipster/firn/internal/config"
 	"github.com/chipster/firn/internal/metrics"
 	"github.com/chipster/firn/internal/runs"
+	"github.com/chipster/firn/service"
 )
 
 // recordFlags are the flags of commands whose runs are worth remembering.
@@ -31,6 +32,7 @@ type recorder struct {
 	pinger  *pinger
 	metrics string
 	jobs    []string // that ran
+	folder  string   // whose disk is told of too; "": none
 }
 
 func newRecorder(c *cli.Context) (*recorder, error) {
@@ -100,7 +102,14 @@ func (r *recorder) finish() {
 		}
 		jobs = append(jobs, job)
 	}
-	if err := metrics.WriteFile(r.metrics, jobs, nil); err != nil {
+	var disk *service.Holdings
+	if r.folder != "" {
+		var err error
+		if disk, err = diskOf(r.folder); err != nil {
+			logger(r.c).Warn("nobody can tell how full the disk is", "error", err)
+		}
+	}
+	if err := metrics.WriteFile(r.metrics, jobs, disk); err != nil {
 		logger(r.c).Warn("cannot write the numbers of the run", "error", err)
 	}
 }
