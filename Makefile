@@ -8,10 +8,11 @@ export PATH := $(TOOLS)/bin:$(PATH)
 
 VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build demo bench bench-db test test-unit test-e2e soak test-processors test-ceph lint tools fuzz clean
+.PHONY: build dist demo bench bench-db test test-unit test-e2e soak test-processors test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
@@ -19,6 +20,9 @@ build: ## the program, bin/firn
 demo: build ## back up, change, back up, archive, mount, restore, compare
 	scripts/packages.sh lz4 fuse3 rsync
 	scripts/demo.sh $(BIN)
+
+dist: $(TOOLS)/bin/nfpm ## what is published, into dist/: programs, .deb and .rpm for amd64 and arm64
+	scripts/dist.sh dist
 
 test: tools test-unit test-e2e ## all tests
 
@@ -60,14 +64,24 @@ FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME)
 
-tools: $(TOOLS)/bin/versitygw ## what the tests need besides Go
-	scripts/packages.sh gnupg lz4 fuse3 rsync postgresql gcc libc6-dev e2fsprogs
+tools: $(TOOLS)/bin/versitygw $(TOOLS)/bin/nfpm $(TOOLS)/bin/prometheus $(TOOLS)/debian.tar ## what the tests need besides Go
+	scripts/packages.sh gnupg lz4 fuse3 rsync postgresql gcc libc6-dev e2fsprogs chromium curl openssl jq rpm lintian man-db debootstrap systemd-container
 
 $(TOOLS)/bin/versitygw:
 	GOBIN=$(TOOLS)/bin $(GO) install $(VERSITYGW)
+
+$(TOOLS)/bin/nfpm:
+	GOBIN=$(TOOLS)/bin $(GO) install $(NFPM)
+
+$(TOOLS)/bin/prometheus:
+	scripts/prometheus.sh $(TOOLS)/bin
+
+$(TOOLS)/debian.tar: # where the tests install the package
+	scripts/packages.sh debootstrap
+	mkdir -p $(TOOLS) && scripts/debian-base.sh $@
 
 $(TOOLS)/bin/staticcheck:
 	GOBIN=$(TOOLS)/bin $(GO) install $(STATICCHECK)
 
 clean:
-	rm -rf bin .tools
+	rm -rf bin dist .tools

@@ -28,7 +28,7 @@ const serveName = "serve"
 var serveSettings = []setting{
 	{flag: "backup-time", key: "backup-time", usage: "run at `HH:MM`, local time"},
 	{flag: "backup-interval", key: "backup-interval", usage: "and every `N` hours from there"},
-	{flag: "final", key: "backup-final", usage: "where backups stay: archive, or s3 where no archiver takes them from the `BUCKET`"},
+	{flag: "final", key: "backup-final", usage: "`WHERE` backups stay: archive, or s3, where no archiver takes them from the bucket"},
 	{flag: "token-file", key: "admin-token-file", usage: "`FILE` with the token that the admin interface asks for"},
 }
 
