@@ -63,6 +63,13 @@ func TestAccess(t *testing.T) {
 	})
 }
 
+// An empty token is not the one that nobody configured.
+func TestGuardWithoutToken(t *testing.T) {
+	if right, _ := newGuard(nil).check("192.0.2.1:1", ""); right {
+		t.Error("nothing is a token")
+	}
+}
+
 // Nobody comes in where there is no token, not even with an empty one.
 func TestNoToken(t *testing.T) {
 	bubble(t, func(o *Options) { o.Token = []byte(" \n") }, func(t *testing.T, w *world) {

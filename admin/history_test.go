@@ -25,6 +25,7 @@ func TestDays(t *testing.T) {
 	}
 	days := daysOf([]runs.Run{ // newest first
 		{Started: now, Result: runs.Running},
+		aRun(night(0, 15), runs.Failed, 1, 1),
 		aRun(night(0, 13), runs.Incomplete, 200, 1200),
 		aRun(night(0, 1), runs.Succeeded, 100, 1000),
 		aRun(night(1, 3), runs.Succeeded, 50, 900),
@@ -80,6 +81,9 @@ func TestPlots(t *testing.T) {
 	fresh, all := h.Plots[0], h.Plots[2]
 	if len(fresh.Bars) != 2 || fresh.Bars[1].H != number(plotBase-plotTop) || fresh.Bars[0].H != number((plotBase-plotTop)/4.0) || fresh.Max != "200 B" || fresh.Newest != "0 B" {
 		t.Errorf("%+v", fresh)
+	}
+	if little := plotHeight(1, 1<<40); little != plotBase-1.5 || plotHeight(0, 1<<40) != plotBase {
+		t.Errorf("of a little, %v is seen", plotBase-little)
 	}
 	if len(fresh.Marks) != 1 || !strings.HasPrefix(fresh.Marks[0], "M272 ") { // the third day from the right
 		t.Errorf("%q", fresh.Marks)

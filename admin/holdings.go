@@ -1,7 +1,10 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/chipster/firn/internal/runs"
@@ -72,9 +75,13 @@ func diskOf(d *service.Holdings) *diskView {
 	return v
 }
 
-// storagesOf groups versions, which are newest first within a storage.
+// storagesOf groups versions, newest first.
 func storagesOf(versions []service.Version, now time.Time) (list []storageView) {
 	at := map[string]int{}
+	versions = slices.Clone(versions) // they are the service's
+	slices.SortStableFunc(versions, func(a, b service.Version) int {
+		return cmp.Or(strings.Compare(a.Storage, b.Storage), b.Time.Compare(a.Time))
+	})
 	for _, version := range versions {
 		i, known := at[version.Storage]
 		if !known {

@@ -40,15 +40,6 @@ func badgeOf(r runs.Result) badge {
 	return badge{w.sign, w.text, w.level}
 }
 
-// fact is a line about a job or a run.
-type fact struct {
-	Name  string
-	Text  string
-	When  *when
-	Level string // warn or bad, if it is not as it should be
-	Long  bool   // a line of its own
-}
-
 // jobView is a card.
 type jobView struct {
 	N       int // tells the elements of one card from those of the others
@@ -109,97 +100,6 @@ func jobViewOf(n int, j service.JobState, s service.State, list []runs.Run) jobV
 	}
 	v.Facts = factsOf(j, s)
 	return v
-}
-
-// factsOf are in the order in which somebody asks.
-func factsOf(j service.JobState, s service.State) (list []fact) {
-	add := func(f fact) {
-		if f.When != nil || f.Text != "" {
-			list = append(list, f)
-		}
-	}
-	if r := j.LastDone; r != nil {
-		add(fact{Name: "Last worked", When: moment(r.Ended, s.Now)})
-		add(fact{Name: "It took", Text: duration(r.Duration(s.Now))})
-		for _, f := range countFacts(j.Kind, r) {
-			add(f)
-		}
-	} else {
-		add(fact{Name: "Last worked", Text: "never, as far as is recorded here"})
-	}
-	if r := j.Last; r != nil && !r.Result.Done() {
-		add(fact{Name: "Last tried", When: moment(r.Ended, s.Now)})
-	}
-	if j.Failures > 1 {
-		add(fact{Name: "Failed", Text: counted(int64(j.Failures), "time") + " in a row", Level: "bad"})
-	}
-	add(fact{Name: "Tries again", When: moment(j.Retry, s.Now)})
-	add(nextOf(j, s))
-	return append(list, seenFacts(j, s.Now)...)
-}
-
-func nextOf(j service.JobState, s service.State) fact {
-	switch {
-	case !j.Scheduled:
-		return fact{Name: "Next", Text: "when you start it"}
-	case !s.ScheduleOn:
-		return fact{Name: "Next", Text: "when the schedule is on again", Level: "warn"}
-	}
-	return fact{Name: "Next", When: moment(s.Next, s.Now)}
-}
-
-// countFacts tell how much a run worked on, and how much of it was new.
-func countFacts(kind service.Kind, r *runs.Run) []fact {
-	amount := func(name string, files, bytes int64) fact {
-		f := fact{Name: name}
-		switch {
-		case files > 0 && bytes > 0:
-			f.Text = counted(files, "file") + ", " + size(bytes)
-		case files > 0:
-			f.Text = counted(files, "file")
-		case bytes > 0:
-			f.Text = size(bytes)
-		}
-		return f
-	}
-	of := func(name, state string) fact { return amount(name, r.Files[state], r.Bytes[state]) }
-	switch kind {
-	case service.Files:
-		return []fact{of("Backed up", "total"), of("New in it", "new")}
-	case service.Database:
-		return []fact{amount("Dump", 0, r.Bytes["total"]), amount("Sealed", 0, r.Bytes["sealed"])}
-	case service.Archive:
-		return []fact{of("Archived", "total"), amount("New in it", r.Files["new"], r.Bytes["fetched"])}
-	case service.Verify:
-		return []fact{of("Checked", "checked"), of("Read of it", "read")}
-	}
-	return nil
-}
-
-// seenFacts tell what is in the bucket, which this host is not the only one to
-// change.
-func seenFacts(j service.JobState, now time.Time) (list []fact) {
-	if j.SeenError != "" {
-		list = append(list, fact{Name: "Bucket", Text: "could not be asked: " + visible(j.SeenError), Level: "bad", Long: true})
-	}
-	s := j.Seen
-	if s == nil {
-		return list
-	}
-	if s.Backup.IsZero() {
-		list = append(list, fact{Name: "In the bucket", Text: "no backup"})
-	} else {
-		list = append(list, fact{Name: "In the bucket", When: moment(s.Backup, now)})
-	}
-	archived := fact{Name: "Archived", When: moment(s.Archived, now)}
-	if s.Archived.IsZero() {
-		archived.Text = "not yet"
-	}
-	list = append(list, archived)
-	if s.Waiting > 0 {
-		list = append(list, fact{Name: "Not archived yet", Text: counted(int64(s.Waiting), "backup")})
-	}
-	return list
 }
 
 // runningView is a run under way.

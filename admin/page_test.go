@@ -43,6 +43,9 @@ func TestPage(t *testing.T) {
 		time.Sleep(100 * time.Second)
 		shows(t, w.page("/"), "<title>✓ firn: storage.example.org</title>", "All is well", "1,200 files, 5.0 GiB", "12 files, 3.0 MiB",
 			"1 min 30 s", "just now", "300 GiB free", `data-busy="false"`)
+		must(t, w.service.SetSchedule(false))
+		shows(t, w.page("/"), "<title>! firn: storage.example.org</title>", "The schedule is off", "Nothing begins by itself.")
+		must(t, w.service.SetSchedule(true))
 
 		id, release := w.hold("file-storage", func(r *runs.Active) { r.Plan(40, 1000<<20); time.Sleep(time.Minute); r.Add(10, 250<<20) })
 		time.Sleep(2 * time.Minute)
@@ -75,7 +78,7 @@ func TestPageOfAnArchive(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		now := time.Now()
 		w.holdings.DiskFree, w.holdings.Catalog = 30<<30, 5<<20
-		for i := range 7 {
+		for _, i := range []int{3, 1, 0, 6, 5, 4, 2} {
 			w.holdings.Versions = append(w.holdings.Versions, service.Version{
 				Storage: "file-storage", Name: "file-storage_" + strings.Repeat("x", i), Time: now.Add(time.Duration(-i) * 24 * time.Hour),
 				Files: 12345, Size: 7 << 30, Sealed: 6 << 30, Damaged: map[int]string{2: "the list is cut off"}[i],
@@ -94,6 +97,9 @@ func TestPageOfAnArchive(t *testing.T) {
 		page := w.page("/")
 		shows(t, page, "<title>✗ firn: storage.example.org</title>", "One thing needs attention", "7 versions", "Older versions", "the list is cut off",
 			"12,345", "30 GiB free", `class="disk bad"`, "The catalog takes 5.0 MiB.", "400 files, 2.0 GiB read", "11 damaged", "file h is damaged", "and 3 more")
+		if newest, _, _ := strings.Cut(page, "Older versions"); strings.Contains(newest, "file-storage_xxxxx") || !strings.Contains(newest, "file-storage_xxxx") {
+			t.Error("the newest versions are not those that are shown")
+		}
 		if strings.Contains(page, "file i is damaged") {
 			t.Error("all problems are on the first page")
 		}

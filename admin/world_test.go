@@ -50,7 +50,7 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 	w.service, err = service.New(service.Options{
 		Jobs: []service.Job{
 			job("auth", service.Database, "database auth"), job("file-storage", service.Files, "files of file-storage"),
-			job("archive", service.Archive, "archive"), job("verify", service.Verify, "verification"),
+			job("archive", service.Archive, "archive"), job("verify", service.Verify, "verification \x1b[31m"),
 		},
 		Schedule: schedule.Schedule{Hour: 1, Minute: 10, Interval: 24 * time.Hour},
 		Runs:     w.runs, Logger: quiet,

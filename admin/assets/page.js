@@ -68,8 +68,9 @@
     document.body.dataset.busy = page.body.dataset.busy;
     for (const fresh of page.querySelectorAll('[data-live], #news')) {
       const old = document.getElementById(fresh.id);
+      const runs = document.getElementById('runs'); // what is new comes before it
       if (old) morph(old, fresh);
-      else document.querySelector('[data-live]:last-of-type').before(document.importNode(fresh, true));
+      else if (runs) runs.before(document.importNode(fresh, true));
     }
     const lines = document.getElementById('lines');
     if (lines && (atEnd || !log)) lines.scrollTop = lines.scrollHeight;
@@ -122,7 +123,8 @@
       connection(told ? 'Connection lost: what is shown may be old. Trying again…' : `That did not work: ${error.message}`);
     } finally {
       clearTimeout(timer);
-      timer = setTimeout(refresh, document.body.dataset.busy === 'true' || !document.getElementById('connection').hidden ? SOON : LATER);
+      const soon = afterAction || document.body.dataset.busy === 'true' || !document.getElementById('connection').hidden;
+      timer = setTimeout(refresh, soon ? SOON : LATER);
     }
   }
 
