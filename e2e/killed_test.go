@@ -120,6 +120,11 @@ func (k *killer) night(kills int) {
 
 	var archive struct{ Backups []struct{ Name string } }
 	k.killed(kills, "archive", nil, &archive, "archive", k.archive)
+	if k.mount != "" { // which takes a second to show versions; of a night, there can be several
+		for _, v := range k.all {
+			k.await(inMount(k.mount, v.backup))
+		}
+	}
 	k.mu.Lock()
 	k.done = slices.Clone(k.all)
 	k.mu.Unlock()
@@ -305,7 +310,6 @@ func (k *killer) checkNewest() {
 	newest := k.all[len(k.all)-1]
 	sameTree(k, newest.backup+" restored", tree(k, k.restore(newest.backup)), newest.files, 0o777)
 	if k.mount != "" {
-		k.await(inMount(k.mount, newest.backup))
 		k.checkRsync(newest.copy, inMount(k.mount, newest.backup))
 		older := k.all[k.random.IntN(len(k.all))]
 		k.checkRsync(older.copy, inMount(k.mount, older.backup))
@@ -321,8 +325,6 @@ func (k *killer) readOn(ctx context.Context) error {
 		k.mu.Lock()
 		versions := slices.Clone(k.done)
 		k.mu.Unlock()
-		// Those that the mount shows already; the newest may be too new.
-		versions = slices.DeleteFunc(versions, func(v night) bool { return v.backup == versions[len(versions)-1].backup && len(versions) > 1 })
 		if err := readUntil(once, k.mount, versions); err != nil {
 			return err
 		}
