@@ -24,7 +24,9 @@ demo: build ## back up, change, back up, archive, mount, restore, compare
 dist: $(TOOLS)/bin/nfpm ## what is published, into dist/: programs, .deb and .rpm for amd64 and arm64
 	scripts/dist.sh dist
 
-test: tools test-unit test-e2e ## all tests
+# Side by side: those of the program mostly wait for others.
+test: tools build ## all tests
+	+$(MAKE) --jobs=2 --output-sync=target test-unit test-e2e
 
 test-unit: tools ## each package alone, with the race detector
 	$(GO) test -race -timeout 10m ./...

@@ -67,6 +67,7 @@ func (s *Service) jobState(j *job, now time.Time) JobState {
 	}
 	if s.current != nil && s.current.job == j {
 		state.Running = s.current.snapshot(s.o.Runs)
+		state.Queued = state.Queued || state.Running == nil // its record is being written
 	} else if due := s.due(j, now); due.why == runs.Retry && !state.Queued {
 		state.Retry = due.at
 	}

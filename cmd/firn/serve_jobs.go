@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -208,6 +210,9 @@ func (s *sharedCatalog) holdings(ctx context.Context) (*service.Holdings, error)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(versions, func(a, b catalog.Version) int {
+		return cmp.Or(cmp.Compare(a.Name.Storage(), b.Name.Storage()), backupname.Compare(b.Name, a.Name))
+	})
 	for _, v := range versions {
 		h.Versions = append(h.Versions, service.Version{
 			Storage: v.Name.Storage(), Name: v.Name.String(), Time: v.Name.Time(),

@@ -162,3 +162,29 @@ func TestServerKeepsAndNames(t *testing.T) {
 	}
 	must(t, o.Server.DropDatabase(t.Context(), kept))
 }
+
+// Who drills may make databases, and is a member of the roles that own what is in
+// the dump: more is not needed, though these roles own nothing in a new database.
+func TestServerAsMember(t *testing.T) {
+	server.Exec(t, "postgres", `CREATE ROLE owns_tables`, `CREATE ROLE drills LOGIN CREATEDB PASSWORD 'secret' IN ROLE owns_tables`)
+	name := server.CreateDatabase(t)
+	server.Exec(t, name, `CREATE TABLE jobs (id int)`, `INSERT INTO jobs VALUES (1), (2)`, `ALTER TABLE jobs OWNER TO owns_tables`,
+		`CREATE SCHEMA more AUTHORIZATION owns_tables`)
+	d := address(t, name, server.User, server.Password)
+	conn, err := d.Connect(t.Context())
+	must(t, err)
+	defer conn.Close()
+	var dump bytes.Buffer
+	must(t, d.Dump(t.Context(), &dump, postgres.DumpOptions{Server: conn.Version(), Format: postgres.Plain}))
+	a := newArchive(t)
+	a.add(database, "curve", map[string]string{"dump": dump.String()}, jobs(2))
+	o := a.options()
+	o.Server = address(t, "", "drills", "secret")
+	report, err := Run(t.Context(), o)
+	if err != nil || !report.Trials[0].RowsCompared {
+		t.Errorf("%v: %+v", err, report.Trials[0])
+	}
+	if left := drills(t); left != "" {
+		t.Errorf("left: %s", left)
+	}
+}

@@ -28,22 +28,27 @@ func (d *Database) named(name string) *Database {
 const patienceWithServer = time.Minute
 
 // CreateDatabase makes an empty database beside d, on the same server and of the
-// same user, and returns its address. Once it was called, even in vain,
-// DropDatabase is to be called.
+// same user, and returns its address. All roles may create in it, as the owners of
+// what a dump brings must. Once it was called, even in vain, DropDatabase is to
+// be called.
 func (d *Database) CreateDatabase(ctx context.Context, name string) (*Database, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patienceWithServer)
 	defer cancel()
-	err := d.administer(ctx, "CREATE DATABASE "+quoted(name)+" TEMPLATE template0")
+	made := d.named(name)
+	err := d.onServer().administer(ctx, "CREATE DATABASE "+quoted(name)+" TEMPLATE template0")
+	if err == nil { // before PostgreSQL 15 the schema is open to all, and this a warning
+		err = made.administer(ctx, "GRANT CREATE ON DATABASE "+quoted(name)+" TO PUBLIC", "GRANT CREATE ON SCHEMA public TO PUBLIC")
+	}
 	if err != nil {
 		if isDenied(err) {
 			err = fmt.Errorf("%w: %w", ErrDenied, err)
 		}
 		return nil, fmt.Errorf("create database %s: %w", name, err)
 	}
-	return d.named(name), nil
+	return made, nil
 }
 
 // DropDatabase drops a database beside d, and ends the connections to it that
@@ -54,7 +59,7 @@ func (d *Database) DropDatabase(ctx context.Context, name string) error {
 	defer cancel()
 	// The server itself sees to autovacuum, which only a superuser may end. DROP …
 	// WITH (FORCE) is of PostgreSQL 13.
-	err := d.administer(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND datname = '"+
+	err := d.onServer().administer(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = current_user AND datname = '"+
 		strings.ReplaceAll(name, "'", "''")+"'", "DROP DATABASE IF EXISTS "+quoted(name))
 	if err != nil {
 		err = fmt.Errorf("drop database %s: %w", name, err)
@@ -64,7 +69,7 @@ func (d *Database) DropDatabase(ctx context.Context, name string) error {
 
 // administer runs statements, each by itself.
 func (d *Database) administer(ctx context.Context, statements ...string) error {
-	conn, err := d.onServer().Connect(ctx)
+	conn, err := d.Connect(ctx)
 	if err != nil {
 		return err
 	}
