@@ -2,7 +2,10 @@
 package firn_test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +45,34 @@ var layers = map[string][]string{
 	"internal/metrics":               {"fs", "internal/objstore", "internal/runs", "service"},
 	"admin":                          {"internal/runs", "service"},
 	"cmd/firn":                       nil, // anything
+}
+
+// What is tested without the race detector has no goroutines.
+func TestSequential(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`(?m)^SEQUENTIAL := (.*)$`).FindSubmatch(makefile)
+	if list == nil {
+		t.Fatal("the Makefile has no SEQUENTIAL")
+	}
+	concurrent := regexp.MustCompile(`\bgo func|\bgo \w+\(|\.Go\(|"golang.org/x/sync|"sync"`)
+	for _, name := range strings.Fields(string(list[1])) {
+		files, err := filepath.Glob(filepath.Join("internal", name, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(file, "_test.go") && concurrent.Match(text) {
+				t.Errorf("%s is concurrent: take %s off SEQUENTIAL", file, name)
+			}
+		}
+	}
 }
 
 func TestImportsGoDown(t *testing.T) {

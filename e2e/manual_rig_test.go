@@ -26,11 +26,24 @@ type rig struct {
 	pgBin string // PostgreSQL's programs
 }
 
+// dropCopies takes what other tests have mounted out of this namespace: until the
+// last copy is gone, their programs do not hear that they are unmounted.
+func (r *rig) dropCopies() {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	must(r, err)
+	for line := range strings.Lines(string(table)) {
+		if place := strings.Fields(line)[4]; strings.HasPrefix(place, "/tmp/") {
+			_ = syscall.Unmount(place, syscall.MNT_DETACH) // or it went with one above
+		}
+	}
+}
+
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{TB: t, dir: "/run/rig", hosts: map[string]*rigHost{}}
 	must(t, syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
 	must(t, syscall.Mount("proc", "/proc", "proc", 0, ""))
+	r.dropCopies()
 	r.linkUp()
 	r.coverRun()
 	r.coverPrograms()

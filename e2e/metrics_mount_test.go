@@ -11,13 +11,14 @@ import (
 )
 
 // mountNumbers mounts an archive until the end of the test, and returns the
-// folder and what the program prints.
-func (w *world) mountNumbers(archive, file string) (string, *output) {
+// folder and the program.
+func (w *world) mountNumbers(archive, file string) (string, *daemon) {
 	w.Helper()
 	dir, err := os.MkdirTemp(w.dir, "mounted")
 	must(w, err)
-	_, out := w.daemon("mounted .* on", firn, slices.Concat([]string{"mount", archive, dir, w.catalog(), "--metrics-file", file}, w.open)...)
-	return dir, out
+	d := w.daemon(firn, slices.Concat([]string{"mount", archive, dir, w.catalog(), "--metrics-file", file}, w.open)...)
+	d.awaitPrinted("mounted .* on")
+	return dir, d
 }
 
 // TestMountNumbers: the file is there from the start, goes on, and says when the
@@ -44,7 +45,7 @@ func TestMountNumbers(t *testing.T) {
 		if numbers("active") != "1" || numbers("opens_total") != "0" {
 			t.Errorf("active %s, opened %s", numbers("active"), numbers("opens_total"))
 		}
-		unwritable, out := here.mountNumbers(archive, filepath.Join(file, "under", "a.prom"))
+		unwritable, other := here.mountNumbers(archive, filepath.Join(file, "under", "a.prom"))
 		here.must("sh", "-c", `find "$1" "$2" -type f -exec cat {} + | wc -c`, "sh", dir, unwritable)
 		for deadline := time.Now().Add(45 * time.Second); numbers("written_timestamp_seconds") == began; time.Sleep(time.Second) {
 			if time.Now().After(deadline) {
@@ -55,8 +56,8 @@ func TestMountNumbers(t *testing.T) {
 			t.Error("nothing was counted")
 		}
 		time.Sleep(2 * time.Second) // the other mount has tried again too
-		if n := strings.Count(out.String(), "cannot tell the numbers"); n != 1 {
-			t.Errorf("%d warnings:\n%s", n, out)
+		if n := strings.Count(other.printed(), "cannot tell the numbers"); n != 1 {
+			t.Errorf("%d warnings:\n%s", n, other.printed())
 		}
 	})
 	if numbers("active") != "0" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -16,12 +17,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chipster/firn/internal/runs"
 )
 
 // numbers are all that a night tells: of both kinds of service, in files, and of
 // a mount.
 type numbers struct {
-	backup, archive string // addresses of the services
+	backup, archive *serving
 	textfiles       string // folder
 }
 
@@ -36,19 +39,31 @@ func (w *world) night() (n numbers) {
 	n.textfiles = w.path("textfiles")
 	must(w, os.Mkdir(n.textfiles, 0o755))
 
-	n.backup = w.serveNumbers("state-backup", slices.Concat([]string{w.storage, "--name", "file-storage", "--backup-time", never()}, w.seal)...)
-	w.start(n.backup, "/admin/backup", "file-storage", "succeeded", 1)
-	n.archive = w.serveNumbers("state-archive", "--archive", w.archive, "--backup-time", never(), "--verify-sample", "100%", w.catalog())
-	w.start(n.archive, "/admin/archive", "archive", "succeeded", 1)
-	w.start(n.backup, "/admin/backup", "file-storage", "succeeded", 2) // sees that the first one is archived
+	n.backup = w.serve(slices.Concat([]string{w.storage, "--name", "file-storage", "--state", w.path("state-backup"), "--backup-time", never()}, w.seal)...)
+	n.backup.made("/admin/backup", "file-storage", runs.Succeeded, 1)
+	n.archive = w.serve("--archive", w.archive, "--state", w.path("state-archive"), "--backup-time", never(), "--verify-sample", "100%", w.catalog())
+	n.archive.made("/admin/archive", "archive", runs.Succeeded, 1)
+	n.backup.made("/admin/backup", "file-storage", runs.Succeeded, 2) // sees that the first one is archived
 
 	w.mountNumbers(w.archive, filepath.Join(n.textfiles, "firn-mount.prom"))
 	w.shell(`f=$(find "$1" -type f -name 'large*' | head -n 1); test -n "$f"; printf x | dd of="$f" bs=1 seek=2000 conv=notrunc status=none`, w.archive)
-	w.start(n.archive, "/admin/verify", "verify", "incomplete", 1)
+	n.archive.made("/admin/verify", "verify", runs.Incomplete, 1)
 
 	w.firn(slices.Concat([]string{"upload", "files", w.storage, "--name", "by-hand", "--state", w.path("state-hand"), "--metrics-file", filepath.Join(n.textfiles, "firn-upload.prom")}, w.seal)...)
 	return n
 }
+
+// made has a job run, as the so manieth of its service.
+func (s *serving) made(path, job string, want runs.Result, runs int64) {
+	s.Helper()
+	s.start(path)
+	if last := s.last(job, runs); last.Result != want {
+		s.Fatalf("%+v", last)
+	}
+}
+
+// never is a time of the day at which no test runs: half a day from now.
+func never() string { return time.Now().Add(12 * time.Hour).Format("15:04") }
 
 // names of this project's and the libraries' metrics.
 var metricNames = regexp.MustCompile(`\b(?:firn|go|process)_[a-z_]+\b`)
@@ -60,8 +75,8 @@ func TestNumbers(t *testing.T) {
 	w := newWorld(t).withBucket()
 	n := w.night()
 	told := map[string]bool{"firn_run_progress_ratio": true} // only while something runs
-	for _, address := range []string{n.backup, n.archive} {
-		exposition := w.ask("GET", "http://"+address+"/metrics")
+	for _, service := range []*serving{n.backup, n.archive} {
+		_, exposition := service.ask("GET", "/metrics")
 		promtool(t, exposition, "check", "metrics")
 		for _, name := range metricNames.FindAllString(exposition, -1) {
 			told[name] = true
@@ -118,7 +133,7 @@ func (w *world) prometheus(n numbers) *promServer {
 	w.Cleanup(node.Close)
 	config := strings.NewReplacer(
 		"/etc/prometheus/firn-token", w.path("token"), "rule_files:", "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files:",
-		"storage.example.org:8370", n.backup, "archive.example.org:8370", n.archive,
+		"storage.example.org:8370", strings.TrimPrefix(n.backup.url, "http://"), "archive.example.org:8370", strings.TrimPrefix(n.archive.url, "http://"),
 		"archive.example.org:9100", node.Listener.Addr().String(),
 	).Replace(deployed(w, "prometheus/scrape.yml"))
 	must(w, os.WriteFile(w.path("prometheus.yml"), []byte(config), 0o600))
@@ -128,8 +143,8 @@ func (w *world) prometheus(n numbers) *promServer {
 	must(w, err)
 	address := free.Addr().String()
 	must(w, free.Close())
-	w.daemon("Server is ready to receive web requests", "prometheus", "--config.file="+w.path("prometheus.yml"),
-		"--storage.tsdb.path="+w.path("tsdb"), "--web.listen-address="+address)
+	w.daemon("prometheus", "--config.file="+w.path("prometheus.yml"), "--storage.tsdb.path="+w.path("tsdb"), "--web.listen-address="+address).
+		awaitPrinted("Server is ready to receive web requests")
 	return &promServer{w, "http://" + address}
 }
 
@@ -140,12 +155,22 @@ type promServer struct {
 
 type sample struct{ Metric map[string]string }
 
+func (p *promServer) get(path string) []byte {
+	p.Helper()
+	r, err := http.Get(p.url + path)
+	must(p, err)
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	must(p, err)
+	return body
+}
+
 func (p *promServer) query(t *testing.T, expr string) []sample {
 	t.Helper()
 	var answer struct {
 		Data struct{ Result []sample }
 	}
-	must(t, json.Unmarshal([]byte(p.ask("GET", p.url+"/api/v1/query?query="+url.QueryEscape(expr))), &answer))
+	must(t, json.Unmarshal(p.get("/api/v1/query?query="+url.QueryEscape(expr)), &answer))
 	return answer.Data.Result
 }
 
@@ -186,7 +211,7 @@ func checkAlerts(t *testing.T, p *promServer) {
 	for _, s := range p.query(t, `ALERTS{alertname!~"FirnVerifyFoundDamage|FirnOtherProblem"}`) {
 		t.Errorf("also: %v", s.Metric)
 	}
-	rules := p.ask("GET", p.url+"/api/v1/rules")
+	rules := string(p.get("/api/v1/rules"))
 	if failed := regexp.MustCompile(`"lastError":"[^"]*"`).FindString(rules); failed != "" {
 		t.Errorf("a rule fails: %s", failed)
 	}

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -19,41 +18,14 @@ func (w *world) mount() string {
 	w.Helper()
 	dir, err := os.MkdirTemp(w.dir, "mount")
 	must(w, err)
-	cmd := exec.Command(firn, slices.Concat([]string{"--quiet", "mount", w.archive, dir, w.catalog()}, w.open)...)
-	var output bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, &output, &output
-	// Unmounts when the test process is killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	must(w, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	w.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case err := <-ended:
-			if err != nil {
-				w.Errorf("mount ended with %v\n%s", err, output.String())
-			}
-		case <-time.After(20 * time.Second):
-			w.Errorf("mount does not end\n%s", output.String())
-			_ = cmd.Process.Kill()
-		}
 		if isMounted(dir) {
 			w.Errorf("%s is still mounted", dir)
 			_ = exec.Command("fusermount3", "-u", "-z", dir).Run()
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); !isMounted(dir); time.Sleep(20 * time.Millisecond) {
-		select {
-		case err := <-ended:
-			ended <- err
-			w.Fatalf("mount: %v\n%s", err, output.String())
-		default:
-		}
-		if time.Now().After(deadline) {
-			w.Fatal("the mount does not come up")
-		}
-	}
+	d := w.daemon(firn, slices.Concat([]string{"--quiet", "mount", w.archive, dir, w.catalog()}, w.open)...)
+	d.await("mount", func() bool { return isMounted(dir) })
 	return dir
 }
 

@@ -7,12 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,24 +21,8 @@ import (
 
 // serving is a firn serve under way.
 type serving struct {
-	*world
-	url, token string
-	cmd        *exec.Cmd
-	ended      chan struct{}
-	mu         sync.Mutex
-	log        bytes.Buffer
-}
-
-func (s *serving) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.log.Write(p)
-}
-
-func (s *serving) logged() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.log.String()
+	*daemon
+	url string
 }
 
 const adminToken = "0123456789abcdef-token"
@@ -51,46 +32,9 @@ const adminToken = "0123456789abcdef-token"
 func (w *world) serve(args ...string) *serving {
 	w.Helper()
 	must(w, os.WriteFile(w.path("token"), []byte(adminToken+"\n"), 0o600))
-	s := &serving{world: w, token: adminToken, ended: make(chan struct{})}
-	args = slices.Concat([]string{"serve"}, args, []string{"--listen=127.0.0.1:0", "--token-file", w.path("token"), "--state", w.path("state")})
-	s.cmd = exec.Command(firn, args...)
-	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = w.dir, w.env, s, s
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	must(w, s.cmd.Start())
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.ended)
-	}()
-	w.Cleanup(func() {
-		_ = s.cmd.Process.Kill()
-		<-s.ended
-		if w.Failed() {
-			w.Logf("log of firn %q:\n%s", args, s.logged())
-		}
-	})
-	page := regexp.MustCompile(`page=(https?://\S+)/`)
-	s.await("an address", func() bool {
-		if m := page.FindStringSubmatch(s.logged()); m != nil {
-			s.url = m[1]
-		}
-		return s.url != ""
-	})
+	s := &serving{daemon: w.daemon(firn, slices.Concat([]string{"serve", "--listen=127.0.0.1:0", "--token-file", w.path("token"), "--state", w.path("state")}, args)...)}
+	s.url = s.awaitPrinted(`page="?(https?://[^/]+)/`)[1]
 	return s
-}
-
-// await waits until something is so.
-func (s *serving) await(what string, so func() bool) {
-	s.Helper()
-	for end := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-s.ended:
-			s.Fatalf("firn serve has ended, without %s\n%s", what, s.logged())
-		default:
-		}
-		if time.Now().After(end) {
-			s.Fatalf("there is still no %s\n%s", what, s.logged())
-		}
-	}
 }
 
 // ask sends a request with the token.
@@ -98,7 +42,7 @@ func (s *serving) ask(method, path string) (status int, answer string) {
 	s.Helper()
 	request, err := http.NewRequestWithContext(s.Context(), method, s.url+path, nil)
 	must(s, err)
-	request.Header.Set("Authorization", "Bearer "+s.token)
+	request.Header.Set("Authorization", "Bearer "+adminToken)
 	r, err := http.DefaultClient.Do(request)
 	must(s, err)
 	defer r.Body.Close()
@@ -140,20 +84,6 @@ func (s *serving) last(job string, ends int64) *runs.Run {
 	return of.Last
 }
 
-// stop ends it as systemd and Kubernetes do.
-func (s *serving) stop() {
-	s.Helper()
-	must(s, s.cmd.Process.Signal(syscall.SIGTERM))
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		s.Fatalf("does not end\n%s", s.logged())
-	}
-	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
-		s.Fatalf("exit code %d\n%s", code, s.logged())
-	}
-}
-
 // monitoring asks what anybody may.
 func (s *serving) monitoring() (status int, answer string) {
 	s.Helper()
@@ -184,7 +114,7 @@ func TestServeResumes(t *testing.T) {
 	}
 	args := slices.Concat([]string{w.storage, "--name=file-storage", "--workers=1"}, w.seal)
 	s := w.serve(args...)
-	s.await("a package", func() bool { return strings.Contains(s.logged(), "package uploaded") })
+	s.await("a package", func() bool { return strings.Contains(s.printed(), "package uploaded") })
 	run := s.state().Jobs[0].Running
 	if run == nil || run.Trigger != runs.Missed || run.Progress.Percent() <= 0 {
 		t.Errorf("under way: %+v", run)
@@ -287,7 +217,7 @@ func TestServeFails(t *testing.T) {
 		t.Error(log)
 	}
 	s.stop()
-	if all := s.logged(); strings.Contains(all, "secret") || strings.Contains(all, adminToken) || strings.Count(all, "msg=run ") != 2 {
+	if all := s.printed(); strings.Contains(all, "secret") || strings.Contains(all, adminToken) || strings.Count(all, "msg=run ") != 2 {
 		t.Error(all)
 	}
 }

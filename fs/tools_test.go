@@ -163,8 +163,9 @@ func TestUserMount(t *testing.T) {
 	}
 	command(t, "chmod", "-R", "a+rX", base)
 	// Not everywhere can users open /dev/fuse, so the mount gets a world of its
-	// own, where they can.
+	// own, where they can. Copies of other tests' mounts would keep these alive.
 	const world = `set -e
+		umount --all --lazy --types fuse.firn || :
 		mount -t tmpfs tmpfs "$0/dev" && mknod -m 666 "$0/dev/fuse" c 10 229 && mount --bind "$0/dev/fuse" /dev/fuse
 		exec "$@"`
 	user := []string{"setpriv", fmt.Sprint("--reuid=", nobody), fmt.Sprint("--regid=", nobody), "--clear-groups"}

@@ -15,6 +15,7 @@ import (
 	"github.com/chipster/firn/archiver"
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
+	"github.com/chipster/firn/internal/config"
 	"github.com/chipster/firn/internal/runs"
 	"github.com/chipster/firn/internal/verify"
 	"github.com/chipster/firn/service"
@@ -58,15 +59,10 @@ func (s *served) addDatabase(role string) {
 	s.roles[role] = role
 	s.jobs = append(s.jobs, service.Job{
 		Name: role, Kind: service.Database, Title: "database " + role, Scheduled: true,
-		Run: func(ctx context.Context, run *runs.Active) error {
-			c := withRun(s.c, ctx, run)
-			cfg, err := serveConfig(c)
-			if err != nil {
-				return err
-			}
-			_, err = backUpDatabase(c, cfg, role, run)
+		Run: s.withConfig(func(c *cli.Context, cfg *config.Config, run *runs.Active) error {
+			_, err := backUpDatabase(c, cfg, role, run)
 			return err
-		},
+		}),
 		Seen: s.seen(role, backupname.DatabaseStorage(role)),
 	})
 }
@@ -86,19 +82,26 @@ func (s *served) addFiles(storage string) error {
 	s.roles[name] = storageRole
 	s.jobs = append(s.jobs, service.Job{
 		Name: name, Kind: service.Files, Title: "files of " + name, Scheduled: true,
-		Run: func(ctx context.Context, run *runs.Active) error {
-			c := withRun(s.c, ctx, run)
-			cfg, err := serveConfig(c)
-			if err != nil {
-				return err
-			}
-			_, err = backUpFiles(c, cfg, storage, run)
+		Run: s.withConfig(func(c *cli.Context, cfg *config.Config, run *runs.Active) error {
+			_, err := backUpFiles(c, cfg, storage, run)
 			return err
-		},
+		}),
 		Seen: s.seen(storageRole, name),
 	})
 	s.holds = func(context.Context) (*service.Holdings, error) { return diskOf(storage) }
 	return nil
+}
+
+// withConfig is work with the configuration as it is when it begins.
+func (s *served) withConfig(work func(*cli.Context, *config.Config, *runs.Active) error) func(context.Context, *runs.Active) error {
+	return func(ctx context.Context, run *runs.Active) error {
+		c := withRun(s.c, ctx, run)
+		cfg, err := serveConfig(c)
+		if err != nil {
+			return err
+		}
+		return work(c, cfg, run)
+	}
 }
 
 // seen asks the bucket for the backups of a storage or a database.
