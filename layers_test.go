@@ -42,7 +42,7 @@ var layers = map[string][]string{
 	"internal/schedule":              {},
 	"internal/runs":                  {},
 	"service":                        {"internal/runs", "internal/schedule"},
-	"internal/metrics":               {"fs", "internal/objstore", "internal/runs", "service"},
+	"metrics":                        {"fs", "internal/objstore", "internal/runs", "service"},
 	"admin":                          {"internal/runs", "service"},
 	"cmd/firn":                       nil, // anything
 }

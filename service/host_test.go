@@ -16,10 +16,10 @@ import (
 	"github.com/chipster/firn/admin"
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/metrics"
 	"github.com/chipster/firn/internal/restore"
 	"github.com/chipster/firn/internal/runs"
 	"github.com/chipster/firn/internal/schedule"
+	"github.com/chipster/firn/metrics"
 	"github.com/chipster/firn/service"
 )
 

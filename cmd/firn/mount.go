@@ -15,7 +15,7 @@ import (
 
 	"github.com/chipster/firn/fs"
 	"github.com/chipster/firn/internal/catalog"
-	"github.com/chipster/firn/internal/metrics"
+	"github.com/chipster/firn/metrics"
 )
 
 func mountCommand() *cli.Command {

@@ -12,8 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/chipster/firn/internal/config"
-	"github.com/chipster/firn/internal/metrics"
 	"github.com/chipster/firn/internal/runs"
+	"github.com/chipster/firn/metrics"
 	"github.com/chipster/firn/service"
 )
 

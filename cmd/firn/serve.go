@@ -17,9 +17,9 @@ import (
 
 	"github.com/chipster/firn/admin"
 	"github.com/chipster/firn/internal/config"
-	"github.com/chipster/firn/internal/metrics"
 	"github.com/chipster/firn/internal/runs"
 	"github.com/chipster/firn/internal/schedule"
+	"github.com/chipster/firn/metrics"
 	"github.com/chipster/firn/service"
 )
 
