@@ -222,6 +222,31 @@ func TestServeFails(t *testing.T) {
 	}
 }
 
+// Who changes the configuration need not tell the service: it counts from the
+// next run on.
+func TestServeReadsConfiguration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	addSmall(newSite(t, w.storage), 1)
+	configure := func(folder string) {
+		must(t, os.MkdirAll(w.path(folder), 0o750))
+		must(t, os.WriteFile(w.path("firn.yaml"), []byte("backup-store: file://"+w.path(folder)+"\nfile-storage-id: s\nbackup-time: 23:05\n"), 0o600))
+	}
+	configure("first")
+	s := w.serve(w.storage, "--config", w.path("firn.yaml"))
+	if next := s.state().Next.Local().Format("15:04"); next != "23:05" {
+		t.Errorf("it backs up at %s", next)
+	}
+	s.made("/admin/backup", "s", runs.Succeeded, 1)
+	configure("second")
+	s.made("/admin/backup", "s", runs.Succeeded, 2)
+	for _, folder := range []string{"first", "second"} {
+		if lists := w.shell(`ls "$1" | wc -l`, w.path(folder)); strings.TrimSpace(lists) != "1" {
+			t.Errorf("%s holds %s backups", folder, lists)
+		}
+	}
+}
+
 // An archive server archives, verifies a sample, and does not forget damage
 // that chance does not choose again.
 func TestServeArchive(t *testing.T) {
@@ -231,6 +256,9 @@ func TestServeArchive(t *testing.T) {
 	addSmall(newSite(t, w.storage), 31)
 	w.upload()
 	s := w.serve("--archive", w.archive, "--verify-sample=0.001%", w.catalog())
+	if next := s.state().Next.Local().Format("15:04"); next != "05:10" {
+		t.Errorf("it archives at %s, where backup-time is for backups", next)
+	}
 	s.start("/admin/archive")
 	if last := s.last("archive", 1); last.Result != runs.Succeeded || last.Files["new"] != 31 {
 		t.Errorf("%+v", last)
