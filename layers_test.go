@@ -25,6 +25,7 @@ var layers = map[string][]string{
 	"internal/postgres/postgrestest": {},
 	"internal/manifest":              {"internal/backupname"},
 	"internal/cfb":                   {},
+	"internal/keys/keystest":         {"internal/keys"},
 	"internal/memorytest":            {},
 	"internal/gpgtest":               {},
 	"internal/heartbeat":             {},

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 )
 
 // Files of an old version that were set aside and backed up again are read there
@@ -18,7 +19,7 @@ import (
 func TestHealedFiles(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t)
-	a.recipients = envelope.Recipients{Keys: privateKeys(t, "curve")}
+	a.recipients = envelope.Recipients{Keys: keystest.Private(t, "curve")}
 	files := map[string]string{"ab/large": string(content(9<<20 + 17)), "ab/empty": ""}
 	for i := range 10 { // enough in a row for the next ones' keys to be got ahead
 		files[fmt.Sprint("ab/", i)] = fmt.Sprint("content of ", i)

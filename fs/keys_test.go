@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 )
 
 // Who opens the files of a folder in their order finds the keys of the next ones
@@ -15,7 +16,7 @@ import (
 func TestKeysAhead(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t)
-	a.recipients = envelope.Recipients{Keys: privateKeys(t, "chipster")}
+	a.recipients = envelope.Recipients{Keys: keystest.Private(t, "chipster")}
 	files := map[string]string{}
 	var names []string
 	for i := range 60 {

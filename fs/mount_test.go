@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -270,7 +271,7 @@ func TestDamagedFile(t *testing.T) {
 func TestWrongKey(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t)
-	a.recipients = envelope.Recipients{Keys: privateKeys(t, "curve")}
+	a.recipients = envelope.Recipients{Keys: keystest.Private(t, "curve")}
 	a.add(first, map[string]string{"ab/1": "x", "ab/2": "x", "ab/3": "x"})
 	m := a.mount(childOptions{KeyFile: original + "/keys/chipster.private.base64"})
 	for _, name := range []string{"1", "2", "3"} {

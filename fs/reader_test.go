@@ -14,28 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/keys"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
 const original = "../testdata/original"
-
-func privateKeys(t testing.TB, name string) openpgp.EntityList {
-	t.Helper()
-	data, err := os.ReadFile(original + "/keys/" + name + ".private.base64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := keys.ParsePrivate(data, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
 
 // sealedBytes counts the reads and the closes of a sealed file in memory. It can
 // keep who reads waiting.
@@ -117,7 +102,7 @@ func newTree(t testing.TB, cacheBytes int64) *tree {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	tr := &tree{ctx: ctx, catalog: c, opener: envelope.NewOpener(privateKeys(t, "curve")), keys: newKeysAhead(), ahead: newReadAhead(2, cacheBytes), log: log}
+	tr := &tree{ctx: ctx, catalog: c, opener: envelope.NewOpener(keystest.Private(t, "curve")), keys: newKeysAhead(), ahead: newReadAhead(2, cacheBytes), log: log}
 	tr.cache = newCache(cacheBytes, &tr.stats)
 	t.Cleanup(func() {
 		cancel()
@@ -137,7 +122,7 @@ func newTree(t testing.TB, cacheBytes int64) *tree {
 func curve(t testing.TB, tr *tree, size int) fixture {
 	t.Helper()
 	f := fixture{t: tr, plain: content(size)}
-	f.sealed, f.entry = seal(t, envelope.Recipients{Keys: privateKeys(t, "curve")}, f.plain)
+	f.sealed, f.entry = seal(t, envelope.Recipients{Keys: keystest.Private(t, "curve")}, f.plain)
 	return f
 }
 
@@ -501,7 +486,7 @@ func TestUnverifiedBlocksAreForgotten(t *testing.T) {
 func TestReadWithoutKey(t *testing.T) {
 	tr := newTree(t, minCacheBytes)
 	f := curve(t, tr, 100)
-	tr.opener = envelope.NewOpener(privateKeys(t, "chipster"))
+	tr.opener = envelope.NewOpener(keystest.Private(t, "chipster"))
 	h, _ := f.open(t)
 	defer h.Close()
 	if _, err := h.ReadAt(t.Context(), make([]byte, 1), 0); !errors.Is(err, envelope.ErrKey) || errnoOf(err).Error() != "permission denied" {

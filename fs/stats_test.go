@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 )
 
 // stats reads the mount's numbers.
@@ -59,7 +60,7 @@ func TestStats(t *testing.T) {
 func TestNothingStaysOpen(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t)
-	a.recipients = envelope.Recipients{Keys: privateKeys(t, "curve")}
+	a.recipients = envelope.Recipients{Keys: keystest.Private(t, "curve")}
 	files := someFiles()
 	a.add(first, files)
 	m := a.mount(childOptions{KeyFile: original + "/keys/curve.private.base64"})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 )
 
 // someFiles are of all sizes around a block, with names of all kinds.
@@ -35,7 +36,7 @@ func someFiles() map[string]string {
 func TestTools(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t)
-	a.recipients = envelope.Recipients{Keys: privateKeys(t, "curve")}
+	a.recipients = envelope.Recipients{Keys: keystest.Private(t, "curve")}
 	files := someFiles()
 	a.add(first, files)
 	m := a.mount(childOptions{KeyFile: original + "/keys/curve.private.base64"})

@@ -5,10 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/keys"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/signature"
 )
 
@@ -27,27 +26,14 @@ func recipients(t *testing.T, name string) envelope.Recipients {
 
 func opener(t *testing.T, name string) *envelope.Opener {
 	t.Helper()
-	return envelope.NewOpener(privateKeys(t, name))
+	return envelope.NewOpener(keystest.Private(t, name))
 }
 
 func signerOf(t *testing.T, name string) *signature.Signer {
 	t.Helper()
-	s, err := signature.NewSigner(privateKeys(t, name))
+	s, err := signature.NewSigner(keystest.Private(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func privateKeys(t *testing.T, name string) openpgp.EntityList {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(fixtures, "keys", name+".private.base64"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := keys.ParsePrivate(b, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/faultfs"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/restore"
 )
 
@@ -161,7 +162,7 @@ func TestKeys(t *testing.T) {
 	a.add(newest, "curve", numbered(30), nil)
 	a.add(database, "curve", map[string]string{"dump": plainDump}, nil)
 	o := a.options()
-	o.Opener = envelope.NewOpener(privateKeys(t, "chipster"))
+	o.Opener = envelope.NewOpener(keystest.Private(t, "chipster"))
 	report, err := Run(t.Context(), o)
 	if !errors.Is(err, envelope.ErrKey) || errors.Is(err, restore.ErrIncomplete) || report == nil || report.Verdict != Locked || report.Right.Files != 0 {
 		t.Errorf("%v, %+v", err, report)

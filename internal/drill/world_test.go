@@ -9,12 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/keys"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/postgres/postgrestest"
 )
@@ -28,17 +26,7 @@ const (
 // server is that of all tests of databases.
 var server *postgrestest.Server
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
-		if server, err = postgrestest.Start(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer server.Stop()
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { postgrestest.Main(m, &server) }
 
 // archive is a folder to which versions are added, each sealed for itself.
 type archive struct {
@@ -51,21 +39,12 @@ func newArchive(t testing.TB) archive {
 	return archive{t, t.TempDir(), t.TempDir()}
 }
 
-func privateKeys(t testing.TB, name string) openpgp.EntityList {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("../../testdata/original/keys", name+".private.base64"))
-	must(t, err)
-	list, err := keys.ParsePrivate(data, nil)
-	must(t, err)
-	return list
-}
-
 // add adds a version that is sealed for a key.
 func (a archive) add(backup, key string, files map[string]string, rows manifest.Rows) {
 	a.Helper()
 	name, err := backupname.Parse(backup)
 	must(a, err)
-	session, err := envelope.Recipients{Keys: privateKeys(a, key)}.NewSession()
+	session, err := envelope.Recipients{Keys: keystest.Private(a, key)}.NewSession()
 	must(a, err)
 	list := a.create(backup, manifest.ArchiveInfo)
 	lines := manifest.NewWriter(list)
@@ -122,7 +101,7 @@ func (a archive) options() Options {
 	c, err := catalog.Open(a.Context(), a.root, catalog.Options{Path: filepath.Join(a.TempDir(), "catalog"), Logger: quiet})
 	must(a, err)
 	a.Cleanup(func() { c.Close() })
-	return Options{Catalog: c, Opener: envelope.NewOpener(privateKeys(a, "curve")), Files: 100, Scratch: a.scratch, Logger: quiet}
+	return Options{Catalog: c, Opener: envelope.NewOpener(keystest.Private(a, "curve")), Files: 100, Scratch: a.scratch, Logger: quiet}
 }
 
 // nothingLeft demands that the folder for drills is empty.

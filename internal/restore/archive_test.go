@@ -13,12 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/keys"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -26,19 +24,6 @@ const (
 	original  = "../../testdata/original"
 	oneBackup = "file-storage_2026-01-02T01:10:00.123Z"
 )
-
-func privateKeys(t testing.TB, name string) openpgp.EntityList {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(original, "keys", name+".private.base64"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := keys.ParsePrivate(data, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
 
 // plainFile is a file of a version that a test makes.
 type plainFile struct {
@@ -60,7 +45,7 @@ func makeArchive(t testing.TB, files ...plainFile) archive {
 
 func makeArchiveOf(t testing.TB, backup string, files ...plainFile) archive {
 	t.Helper()
-	return makeArchiveFor(t, envelope.Recipients{Keys: privateKeys(t, "curve")}, backup, files...)
+	return makeArchiveFor(t, envelope.Recipients{Keys: keystest.Private(t, "curve")}, backup, files...)
 }
 
 func makeArchiveFor(t testing.TB, recipients envelope.Recipients, backup string, files ...plainFile) archive {
@@ -142,7 +127,7 @@ func options(t testing.TB, root, version string) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Catalog: c, Opener: envelope.NewOpener(privateKeys(t, "curve")), Version: v, To: filepath.Join(t.TempDir(), "new", "to"), Logger: quiet}
+	return Options{Catalog: c, Opener: envelope.NewOpener(keystest.Private(t, "curve")), Version: v, To: filepath.Join(t.TempDir(), "new", "to"), Logger: quiet}
 }
 
 func (a archive) options(t testing.TB) Options { return options(t, a.root, a.backup) }
@@ -210,7 +195,7 @@ func checkTree(t testing.TB, folder string, want map[string]string) {
 // Every version of every archive of the original system comes back.
 func TestRestoreOriginal(t *testing.T) {
 	openers := map[string]*envelope.Opener{
-		"rsa": envelope.NewOpener(privateKeys(t, "chipster")), "curve": envelope.NewOpener(privateKeys(t, "curve")),
+		"rsa": envelope.NewOpener(keystest.Private(t, "chipster")), "curve": envelope.NewOpener(keystest.Private(t, "curve")),
 		"passphrase": envelope.NewOpener(nil, []byte("wrong"), passphrase(t)), "plain": envelope.NewOpener(nil),
 	}
 	for kind, opener := range openers {

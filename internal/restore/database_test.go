@@ -17,6 +17,7 @@ import (
 
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/postgres"
 	"github.com/chipster/firn/internal/postgres/postgrestest"
@@ -27,17 +28,7 @@ const databaseBackup = "session-db-db-backup_2026-01-02T01:10:00.123Z"
 // server is that of all tests of databases; each has databases of its own.
 var server *postgrestest.Server
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
-		if server, err = postgrestest.Start(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer server.Stop()
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { postgrestest.Main(m, &server) }
 
 // newDatabase makes a database, and returns its address and its name.
 func newDatabase(t testing.TB, sql ...string) (*postgres.Database, string) {
@@ -288,7 +279,7 @@ func TestDatabaseOfTheOriginal(t *testing.T) {
 	target, _ := newDatabase(t)
 	o := options(t, root, backup)
 	report, err := Database(t.Context(), DatabaseOptions{
-		Catalog: o.Catalog, Opener: envelope.NewOpener(privateKeys(t, "chipster")), Version: o.Version, To: target,
+		Catalog: o.Catalog, Opener: envelope.NewOpener(keystest.Private(t, "chipster")), Version: o.Version, To: target,
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil || report.Checked || report.Differences == nil || !strings.Contains(log.String(), "no numbers of rows") {

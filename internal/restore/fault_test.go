@@ -18,6 +18,7 @@ import (
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/faultfs"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -128,7 +129,7 @@ func TestFaultyArchive(t *testing.T) {
 	a := makeArchive(t, files...)
 	a.secondVersion(t)
 	want := contentOf(files)
-	opener := envelope.NewOpener(privateKeys(t, "curve"))
+	opener := envelope.NewOpener(keystest.Private(t, "curve"))
 	root, work := t.TempDir(), t.TempDir()
 	faultfs.Tmpfs(t, work, "size=256m")
 	fs := faultfs.NewFaulty(t, a.root, root)
@@ -194,7 +195,7 @@ func TestReadOnlyArchive(t *testing.T) {
 	a.secondVersion(t)
 	root, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
 	faultfs.ReadOnly(t, a.root, root)
-	_, err := restoreFrom(t.Context(), root, to, filepath.Join(t.TempDir(), "catalog"), envelope.NewOpener(privateKeys(t, "curve")))
+	_, err := restoreFrom(t.Context(), root, to, filepath.Join(t.TempDir(), "catalog"), envelope.NewOpener(keystest.Private(t, "curve")))
 	must(t, err)
 	checkTree(t, to, contentOf(files))
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -229,7 +230,7 @@ func TestWrongKeyEndsEarly(t *testing.T) {
 		files = append(files, plainFile{path: fmt.Sprint(i), content: "x"})
 	}
 	o := makeArchive(t, files...).options(t)
-	o.Opener = envelope.NewOpener(privateKeys(t, "chipster"))
+	o.Opener = envelope.NewOpener(keystest.Private(t, "chipster"))
 	report, err := Run(t.Context(), o)
 	if !errors.Is(err, envelope.ErrKey) || errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "key ") || report.Locked.Count > 100 {
 		t.Errorf("%v, %+v", err, report)

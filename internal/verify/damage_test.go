@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -258,7 +259,7 @@ func TestDamageToOriginals(t *testing.T) {
 			t.Fatalf("%s: %+v", kind, report)
 		}
 		withKey := o
-		withKey.Opener = envelope.NewOpener(slices.Concat(privateKeys(t, "chipster"), privateKeys(t, "curve")), passphrase(t))
+		withKey.Opener = envelope.NewOpener(slices.Concat(keystest.Private(t, "chipster"), keystest.Private(t, "curve")), passphrase(t))
 		mustBeFine(t, withKey)
 		var sealed []string
 		must(t, filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {

@@ -19,6 +19,7 @@ import (
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/faultfs"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/signature"
 )
@@ -122,7 +123,7 @@ func TestWrongKey(t *testing.T) {
 	a := newArchive(t, "curve")
 	n := a.night("s", files{}.random(rand.New(rand.NewPCG(42, 4)), "f", 9, 1))
 	o := a.options()
-	o.Opener = envelope.NewOpener(privateKeys(t, "chipster"))
+	o.Opener = envelope.NewOpener(keystest.Private(t, "chipster"))
 	report, err := Run(t.Context(), o)
 	if !errors.Is(err, envelope.ErrKey) || errors.Is(err, ErrDamaged) || report.Kinds[NotOpenable] != 10 || report.Count != 10 {
 		t.Errorf("%v: %+v", err, report)
@@ -259,7 +260,7 @@ func TestUntrusted(t *testing.T) {
 	t.Parallel()
 	a := newArchive(t, "")
 	first := a.night("s", files{"a": []byte("a"), "b": []byte("b")})
-	trusted, err := signature.NewTrusted(privateKeys(t, "curve"))
+	trusted, err := signature.NewTrusted(keystest.Private(t, "curve"))
 	must(t, err)
 	o := a.options()
 	if o.Catalog, err = catalog.Open(t.Context(), a.root, catalog.Options{Path: filepath.Join(t.TempDir(), "c"), Trust: &trusted, Logger: quiet}); err != nil {

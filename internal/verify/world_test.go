@@ -13,12 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
-	"github.com/chipster/firn/internal/keys"
+	"github.com/chipster/firn/internal/keys/keystest"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -33,16 +31,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func privateKeys(t testing.TB, name string) openpgp.EntityList {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(original, "keys", name+".private.base64"))
-	must(t, err)
-	list, err := keys.ParsePrivate(data, nil)
-	must(t, err)
-	return list
-}
-
-func opener(t testing.TB) *envelope.Opener { return envelope.NewOpener(privateKeys(t, "curve")) }
+func opener(t testing.TB) *envelope.Opener { return envelope.NewOpener(keystest.Private(t, "curve")) }
 
 // files are the plain files of a night.
 type files map[string][]byte
@@ -64,7 +53,7 @@ func newArchive(t testing.TB, key string) *archive {
 	t.Helper()
 	a := &archive{t: t, root: t.TempDir(), plain: map[string]files{}, versions: map[string][]backupname.Name{}, nights: map[string]int{}, lists: map[backupname.Name][]manifest.Entry{}}
 	if key != "" {
-		a.recipients.Keys = privateKeys(t, key)
+		a.recipients.Keys = keystest.Private(t, key)
 	}
 	a.newPackage()
 	return a

@@ -49,7 +49,20 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Start starts a server, for a TestMain. Stop must be called.
+// Main runs the tests of a package that share one server, and ends the process.
+func Main(m *testing.M, server **Server) {
+	os.Exit(func() int {
+		var err error
+		if *server, err = Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer (*server).Stop()
+		return m.Run()
+	}())
+}
+
+// Start starts a server. Stop must be called.
 func Start() (*Server, error) {
 	bin, err := findBin()
 	if err != nil {
