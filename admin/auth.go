@@ -72,6 +72,10 @@ func (f *refusal) header(w http.ResponseWriter) {
 func (h *handler) forScripts(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if f := h.admit(r); f != nil {
+			if _, given := bearer(r); !given && f.code == http.StatusUnauthorized && wantsPage(r) {
+				http.Redirect(w, r, "/", http.StatusSeeOther) // whose session is over
+				return
+			}
 			f.header(w)
 			h.fail(w, r, f.code, f.text)
 			return

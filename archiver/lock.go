@@ -108,6 +108,8 @@ func (l *heldLock) write(context.Context) error {
 // release lets others begin, also those that cannot see the system's lock.
 func (l *heldLock) release() {
 	l.Stop()
-	_ = l.file.Truncate(0) // where that fails, other hosts wait for some minutes
+	if l.Check() == nil { // else it may be another host's by now
+		_ = l.file.Truncate(0) // where that fails, other hosts wait for some minutes
+	}
 	_ = l.file.Close()
 }

@@ -203,7 +203,7 @@ func TestKubernetesManifestsThatAreWrong(t *testing.T) {
 		{"chipster/service.yaml", "targetPort: firn", "targetPort: 8371", "port"},
 		{archive, "Forbid", "Allow", "Forbid"},
 		{archive, "  timeZone: Europe/Helsinki\n", "", "time zone"},
-		{archive, "backoffLimit: 5", "activeDeadlineSeconds: 60", "deadline"},
+		{archive, "backoffLimit: 5", "backoffLimit: 5\n      activeDeadlineSeconds: 60", "deadline"},
 		{databases, "type: Recreate", "type: RollingUpdate", "Recreate"},
 		{"files/secret.yaml", "admin-token: REPLACE-ME", "admin-token: 8f14e45fceea167a5a36dedd4bea2543", "real"},
 	}

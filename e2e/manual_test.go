@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -67,6 +69,15 @@ func TestManualBlocks(t *testing.T) {
 		}
 		if run < least {
 			t.Errorf("only %d blocks of %s are run", run, page)
+		}
+	}
+	manual, err := os.ReadFile(filepath.Join(project, "docs", "operating.md"))
+	must(t, err)
+	readme, err := os.ReadFile(filepath.Join(project, "README.md"))
+	must(t, err)
+	for chapter := range happens {
+		if !strings.Contains("\n"+string(manual)+"\n"+string(readme), "\n## "+chapter+"\n") && !strings.Contains(string(manual), "\n### "+chapter+"\n") {
+			t.Errorf("nothing happens before %q, which is no chapter", chapter)
 		}
 	}
 	for _, reason := range reasons {

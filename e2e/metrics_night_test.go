@@ -168,9 +168,13 @@ func (p *promServer) get(path string) []byte {
 func (p *promServer) query(t *testing.T, expr string) []sample {
 	t.Helper()
 	var answer struct {
-		Data struct{ Result []sample }
+		Status, Error string
+		Data          struct{ Result []sample }
 	}
 	must(t, json.Unmarshal(p.get("/api/v1/query?query="+url.QueryEscape(expr)), &answer))
+	if answer.Status != "success" {
+		t.Fatalf("%s: %s", expr, answer.Error)
+	}
 	return answer.Data.Result
 }
 

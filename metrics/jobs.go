@@ -11,12 +11,12 @@ import (
 
 // The metrics of jobs, in served numbers and in files.
 var (
-	lastSuccess = newDesc("last_success_timestamp_seconds", "When the newest run that was done ended, or when the newest complete backup in the bucket began, whichever is later, in Unix time.", "job")
+	lastSuccess = newDesc("last_success_timestamp_seconds", "When the newest backup in the bucket began, or, where that is not asked, the newest run that was done, in Unix time.", "job")
 	lastRun     = newDesc("last_run_timestamp_seconds", "When the newest run ended, in Unix time.", "job")
 	duration    = newDesc("last_run_duration_seconds", "How long the newest run took, in seconds.", "job")
 	result      = newDesc("last_run_result", "How the newest run ended: 1 for its result, 0 for all others.", "job", "result")
-	fileStates  = newDesc("last_run_files", "Files of the newest run by what it found or did; of a verification also by kind of problem.", "job", "state")
-	byteStates  = newDesc("last_run_bytes", "Bytes of the newest run by what it found or did.", "job", "state")
+	fileStates  = newDesc("last_run_files", "Files of the newest run that was done by what it found or did; of a verification also by kind of problem.", "job", "state")
+	byteStates  = newDesc("last_run_bytes", "Bytes of the newest run that was done by what it found or did.", "job", "state")
 	failures    = newDesc("consecutive_failures", "Runs that failed since the last that did not.", "job")
 )
 
@@ -34,8 +34,13 @@ var (
 // results are all that a run can end with.
 var results = []runs.Result{runs.Succeeded, runs.Incomplete, runs.Failed, runs.Cancelled, runs.Interrupted}
 
-// run tells of the newest run of a job.
-func (s sink) run(job string, r *runs.Run) {
+// runs tells of the newest run of a job, and what the newest one that was done
+// found: a failure does not make that unseen.
+func (s sink) runs(job string, r, done *runs.Run) {
+	if done != nil {
+		s.states(fileStates, job, done.Files)
+		s.states(byteStates, job, done.Bytes)
+	}
 	if r == nil {
 		return
 	}
@@ -44,8 +49,6 @@ func (s sink) run(job string, r *runs.Run) {
 	for _, one := range results {
 		s.gauge(result, oneIf(one == r.Result), job, string(one))
 	}
-	s.states(fileStates, job, r.Files)
-	s.states(byteStates, job, r.Bytes)
 }
 
 func (s sink) states(d *prometheus.Desc, job string, counts map[string]int64) {
@@ -56,18 +59,11 @@ func (s sink) states(d *prometheus.Desc, job string, counts map[string]int64) {
 
 // job tells of a job of a service.
 func (s sink) job(now time.Time, j *service.JobState, final bool) {
-	var done time.Time
-	if j.LastDone != nil {
-		done = j.LastDone.Ended
+	s.time(lastSuccess, j.Newest, j.Name)
+	if !j.Newest.IsZero() {
+		s.gauge(age, max(0, now.Sub(j.Newest)).Seconds(), j.Name)
 	}
-	if j.Seen != nil && j.Seen.Backup.After(done) {
-		done = j.Seen.Backup
-	}
-	s.time(lastSuccess, done, j.Name)
-	if !done.IsZero() {
-		s.gauge(age, max(0, now.Sub(done)).Seconds(), j.Name)
-	}
-	s.run(j.Name, j.Last)
+	s.runs(j.Name, j.Last, j.LastDone)
 	s.gauge(failures, float64(j.Failures), j.Name)
 	for _, one := range results {
 		s.counter(ends, float64(j.Ends[one]), j.Name, string(one))

@@ -39,7 +39,7 @@ func full() service.State {
 		Now: at(13, 10), ScheduleOn: true, Next: at(13, 30), Queue: []string{"auth", "archive"},
 		Jobs: []service.JobState{
 			{
-				Name: "file-storage", Kind: service.Files, Scheduled: true, Last: done, LastDone: done,
+				Name: "file-storage", Kind: service.Files, Scheduled: true, Last: done, LastDone: done, Newest: done.Started,
 				Running: &runs.Run{Job: "file-storage", Result: runs.Running, Progress: runs.Progress{Bytes: 25, BytesTotal: 100}},
 				Seen:    &service.Seen{Backup: at(1, 10), Archived: at(1, 10).AddDate(0, 0, -1), Waiting: 1},
 				Ends:    map[runs.Result]int64{runs.Incomplete: 1, runs.Failed: 2}, Retries: 2,
@@ -48,10 +48,10 @@ func full() service.State {
 				Name: "auth", Kind: service.Database, Scheduled: true, Failures: 3,
 				Last:     ended("auth", runs.Failed, at(12, 0), at(12, 1)),
 				LastDone: ended("auth", runs.Succeeded, at(1, 10), at(1, 11)),
-				Seen:     &service.Seen{Backup: at(7, 10)},
+				Seen:     &service.Seen{Backup: at(7, 10)}, Newest: at(7, 10),
 			},
 			{Name: "archive", Kind: service.Archive, Queued: true}, // has never run
-			{Name: "verify", Kind: service.Verify, Last: checked, LastDone: checked},
+			{Name: "verify", Kind: service.Verify, Last: ended("verify", runs.Failed, at(6, 10), at(6, 11)), LastDone: checked, Newest: checked.Started}, // a failure does not hide the damage
 		},
 		Holdings: &service.Holdings{
 			Folder: "/mnt/archive", DiskTotal: 1 << 40, DiskFree: 1 << 38, Catalog: 8 << 20,
@@ -138,7 +138,7 @@ func TestServed(t *testing.T) {
 		}
 	}
 	// The newer of two: of what the records say and of what the bucket says.
-	wantSamples(t, out, "firn_last_success_age_seconds", `{job="auth"} 21600`, `{job="file-storage"} 42000`, `{job="verify"} 28200`)
+	wantSamples(t, out, "firn_last_success_age_seconds", `{job="auth"} 21600`, `{job="file-storage"} 43200`, `{job="verify"} 28800`)
 	// A damaged version is there, but is not the newest that can be read.
 	wantSamples(t, out, "firn_archive_files", `{storage="auth-db-backup"} 1`, `{storage="file-storage"} 5`)
 	wantSamples(t, out, "firn_archive_versions", `{storage="auth-db-backup"} 1`, `{storage="file-storage"} 3`, `{storage="gone"} 1`)
@@ -154,7 +154,7 @@ func TestScrapesSeeNow(t *testing.T) {
 	wantSamples(t, out, "firn_queue_length", " 0")
 	wantSamples(t, out, "firn_schedule_enabled", " 0")
 	wantSamples(t, out, "firn_next_run_timestamp_seconds")
-	wantSamples(t, out, "firn_last_success_age_seconds", `{job="auth"} 25200`, `{job="file-storage"} 45600`, `{job="verify"} 31800`)
+	wantSamples(t, out, "firn_last_success_age_seconds", `{job="auth"} 25200`, `{job="file-storage"} 46800`, `{job="verify"} 32400`)
 	state.Now = at(0, 0) // a clock that was set back
 	wantSamples(t, scrape(t, c), "firn_last_success_age_seconds", `{job="auth"} 0`, `{job="file-storage"} 0`, `{job="verify"} 0`)
 }

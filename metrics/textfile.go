@@ -57,9 +57,9 @@ func WriteFile(file string, jobs []Job, holdings *service.Holdings) error {
 	return writeFile(file, func(s sink) {
 		for _, j := range jobs {
 			if j.LastDone != nil {
-				s.time(lastSuccess, j.LastDone.Ended, j.Name)
+				s.time(lastSuccess, j.LastDone.Started, j.Name)
 			}
-			s.run(j.Name, j.Last)
+			s.runs(j.Name, j.Last, j.LastDone)
 			s.gauge(failures, float64(j.Failures), j.Name)
 		}
 		s.holdings(holdings)

@@ -108,7 +108,7 @@ func (h *host) login(r *http.Request) {
 func authorize(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
 
 // headlines are what the page says first.
-var headlines = map[string]string{"good": "All is well", "warn": "The last run failed", "bad": "thing"}
+var headlines = map[string]string{"good": "All is well", "warn": "The last run failed", "bad": "attention"}
 
 // check has state, monitoring, numbers and page tell the same of a day, which is
 // good, bad for these reasons, or only warned of.

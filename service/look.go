@@ -33,7 +33,12 @@ func (s *Service) lookAround(ctx context.Context) {
 		s.mu.Unlock()
 		var group errgroup.Group
 		group.SetLimit(4)
-		group.Go(func() error { s.hold(ctx); return nil })
+		if s.holding.TryLock() { // statfs knows no context: a dead mount must not keep the bucket from being asked
+			go func() {
+				defer s.holding.Unlock()
+				s.hold(ctx)
+			}()
+		}
 		for _, j := range s.jobs {
 			if ask[j.Name] && j.Seen != nil {
 				group.Go(func() error { s.look(ctx, j); return nil })

@@ -136,6 +136,8 @@ func (s *Service) unarchived(j *job, now time.Time) string {
 		return "" // it is being asked
 	case j.seen != nil && now.Sub(j.seen.Archived) < limit:
 		return ""
+	case j.seen != nil && j.seenError == "" && j.seen.Waiting == 0:
+		return "" // what there was is archived: it is the backups that stay away
 	case j.seenError != "":
 		return "nobody can tell what is archived: the bucket cannot be asked: " + j.seenError
 	case j.seen.Archived.IsZero():

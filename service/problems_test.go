@@ -99,6 +99,9 @@ func TestProblemsOfTheBucket(t *testing.T) {
 		w.problems("file-storage: nobody can tell what is archived: the bucket cannot be asked: the bucket is away")
 		tell(Seen{Backup: time.Now(), Archived: time.Now().Add(-50 * time.Hour), Waiting: 2}, nil)
 		w.problems("no backup was archived for 2 days 3 hours: the newest archived one is of")
+		tell(Seen{Backup: time.Now(), Archived: time.Now().Add(-50 * time.Hour)}, nil)
+		w.problems() // it has all that there was
+		tell(Seen{Backup: time.Now(), Archived: time.Now().Add(-50 * time.Hour), Waiting: 2}, nil)
 		w.stop()
 		w.o.Final = true
 		w.start()

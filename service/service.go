@@ -2,9 +2,9 @@
 // backups beside a storage or a database, or archiving and verification on an
 // archive server.
 //
-// It promises that one run is under way at a time; that each scheduled time gets
-// a run, also one that passed while the program was not running; that what
-// failed is tried again, ever more rarely, until the next scheduled time; that a
+// It promises that one run is under way at a time; that a scheduled time is
+// followed by a run, also one that passed while the program was not running, of
+// several then by one; that what failed is tried again, ever more rarely, until the next scheduled time; that a
 // run is ended cleanly when the program has to end, and gone on with by the next
 // one; and that whoever asks for its state or its health waits for nothing: no
 // disk, no bucket.
@@ -117,6 +117,7 @@ type Service struct {
 
 	wake     chan struct{} // the loop is to look again
 	lookWake chan struct{} // somebody wants to know what the bucket holds
+	holding  sync.Mutex    // held while the disk is looked at
 	turn     sync.Mutex    // held while the switch is written; taken before mu
 	reading  sync.Mutex    // held while records are read, so that what was read last is known last; taken before mu
 

@@ -28,6 +28,7 @@ type JobState struct {
 	Running   *runs.Run `json:"running,omitempty"`  // with its progress
 	Last      *runs.Run `json:"last,omitempty"`     // the newest that ended
 	LastDone  *runs.Run `json:"lastDone,omitempty"` // the newest that was done
+	Newest    time.Time `json:"newest,omitzero"`    // when the newest backup, or run that was done, began: what health goes by
 	Retry     time.Time `json:"retry,omitzero"`     // when a failed run is tried again
 	Failures  int       `json:"failures"`           // in a row
 	Seen      *Seen     `json:"seen,omitempty"`     // nil: the bucket was not asked, or never answered
@@ -65,6 +66,7 @@ func (s *Service) jobState(j *job, now time.Time) JobState {
 		Seen: j.seen, SeenAt: j.seenAt, SeenError: j.seenError,
 		Problems: s.problems(j, now), Ends: maps.Clone(j.ends), Retries: j.retries,
 	}
+	state.Newest, _ = s.newest(j, now)
 	if s.current != nil && s.current.job == j {
 		state.Running = s.current.snapshot(s.o.Runs)
 		state.Queued = state.Queued || state.Running == nil // its record is being written

@@ -128,7 +128,7 @@
     }
   }
 
-  const refresh = () => load(location.pathname, {}, false);
+  const refresh = () => { if (!document.hidden) load(location.pathname, {}, false); };
 
   document.addEventListener('submit', (event) => {
     const form = event.target;

@@ -87,10 +87,6 @@ func runDrill(c *cli.Context) error {
 		return err
 	}
 	defer o.Opener.Wipe()
-	if o.Catalog, err = openCatalog(c, args[0]); err != nil {
-		return err
-	}
-	defer o.Catalog.Close()
 	rec, err := newRecorder(c)
 	if err != nil {
 		return err
@@ -98,6 +94,10 @@ func runDrill(c *cli.Context) error {
 	defer rec.finish()
 	var report *drill.Report
 	err = rec.run(drillJob, drillJob, func(c *cli.Context, run *runs.Active) (err error) {
+		if o.Catalog, err = openCatalog(c, args[0]); err != nil {
+			return err
+		}
+		defer o.Catalog.Close()
 		report, err = drillWithProgress(c, o, run)
 		return err
 	})

@@ -18,14 +18,18 @@ import (
 // pinger tells a watcher elsewhere, such as healthchecks.io, of each run: one
 // that hears nothing knows that this host is gone. Its URLs are secrets.
 type pinger struct {
-	cfg    *config.Config
+	cfg    *config.Config // nil: nobody is told
 	log    *slog.Logger
 	client http.Client
 	active sync.WaitGroup
 }
 
+// pingTimeout bounds a ping: three of them, which a program that has to end waits
+// for, take less than the 30 seconds after which it would be killed.
+const pingTimeout = 5 * time.Second
+
 func newPinger(cfg *config.Config, log *slog.Logger) *pinger {
-	return &pinger{cfg: cfg, log: log, client: http.Client{Timeout: 10 * time.Second}}
+	return &pinger{cfg: cfg, log: log, client: http.Client{Timeout: pingTimeout}}
 }
 
 // ping begins to get the URL that is configured for the role of the run's job. A
@@ -36,6 +40,9 @@ func (p *pinger) ping(role string, r *runs.Run) {
 	case runs.Succeeded:
 		key = "backup-ping-success"
 	case runs.Cancelled, runs.Interrupted:
+		return
+	}
+	if p.cfg == nil {
 		return
 	}
 	address, err := p.cfg.String(key, role)

@@ -49,9 +49,10 @@ func newRecorder(c *cli.Context) (*recorder, error) {
 			return nil, err
 		}
 	}
+	// For pings only: who needs the configuration for more has read it, and failed.
 	cfg, err := config.Load(c.Path("config"), os.Environ())
 	if err != nil {
-		return nil, err
+		logger(c).Warn("nobody will be told of the run", "error", err)
 	}
 	r.pinger = newPinger(cfg, logger(c))
 	return r, nil

@@ -48,7 +48,8 @@ then verifies a sample. Its time is backup-time-archive, 05:10 by default.
 One run is under way at a time. A time that passed while it was not running is
 made up for; what failed is tried again after 5 minutes, and then ever more
 rarely, until the next time. When it has to end in the middle of a run, the next
-one goes on. The configuration is read again for each run.
+one goes on. Keys, the bucket and addresses are read again for each run; which
+databases there are, times and the token, at the start.
 
 Its page, and its numbers for Prometheus, are at http://localhost:8370/; who has
 the token may start, cancel and switch the schedule. Without a token only the

@@ -130,6 +130,13 @@ func (s *served) addArchive(root string) error {
 	if info, err := os.Stat(root); err != nil || !info.IsDir() {
 		return errors.Join(fmt.Errorf("%w: %s", archiver.ErrNoArchive, shown(root)), err)
 	}
+	// What each run reads is wrong now rather than at night.
+	if _, err := retentionOf(s.c); err != nil {
+		return err
+	}
+	if _, err := trustOf(s.c, s.cfg); err != nil {
+		return err
+	}
 	sample := 0.0
 	if text := s.c.String("verify-sample"); text != "0" && text != "0%" {
 		var err error

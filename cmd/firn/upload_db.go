@@ -152,12 +152,9 @@ func backUpDatabase(c *cli.Context, cfg *config.Config, role string, run *runs.A
 	if o.Store, err = openConfiguredStore(c, cfg, role); err != nil {
 		return nil, err
 	}
-	bar := newProgress(c, "dump of "+role, unknownSize)
+	bar := newProgress(c, "dump of "+role, unknownSize).ofRun(run, unknownSize)
 	defer bar.Done()
-	o.Progress = func(bytes int64) {
-		bar.Add(0, bytes)
-		run.Add(0, bytes) // whose total is the last run's
-	}
+	o.Progress = func(bytes int64) { bar.Add(0, bytes) }
 	report, err := uploader.RunDatabase(c.Context, o)
 	if report != nil {
 		run.Made(report.Backup)

@@ -84,10 +84,6 @@ func runVerify(c *cli.Context) error {
 		o.Opener = envelope.NewOpener(keys, passphrases...)
 		defer o.Opener.Wipe()
 	}
-	if o.Catalog, err = openCatalog(c, o.Root); err != nil {
-		return err
-	}
-	defer o.Catalog.Close()
 	rec, err := newRecorder(c)
 	if err != nil {
 		return err
@@ -100,9 +96,15 @@ func runVerify(c *cli.Context) error {
 		job += " of " + strings.Join(o.Storages, ", ")
 	}
 	err = rec.run(job, verifyJob, func(c *cli.Context, run *runs.Active) (err error) {
+		if o.Catalog, err = openCatalog(c, o.Root); err != nil {
+			return err
+		}
 		v.Report, err = verifyWithProgress(c, o, job, rec.store, run)
 		return err
 	})
+	if o.Catalog != nil {
+		defer o.Catalog.Close()
+	}
 	took := time.Since(begin)
 	if v.Report == nil || v.Versions == 0 { // it did not come to look at anything
 		return err
@@ -121,16 +123,21 @@ func runVerify(c *cli.Context) error {
 // the configuration.
 const verifyJob = "verify"
 
-// verifyWithProgress verifies, and tells the run of it. What the one before found
-// damaged, as far as store has it, is read again whatever the sample is.
+// verifyWithProgress verifies, and tells the run of it. What was found before and is
+// not known to be right again, as far as store has it, is read whatever the sample is.
 func verifyWithProgress(c *cli.Context, o verify.Options, job string, store *runs.Store, run *runs.Active) (*verify.Report, error) {
-	before, _, err := store.LastDone(job)
-	if err != nil {
-		return nil, err
+	before, err := store.Runs(job, 0)
+	if err != nil { // which is no reason not to verify
+		logger(c).Warn("nobody can tell what was found before", "error", err)
 	}
 	o.Always = map[string]bool{}
-	for _, sealedPath := range before.Again {
-		o.Always[sealedPath] = true
+	for _, r := range before { // those that came to no end may have found more
+		for _, sealedPath := range r.Again {
+			o.Always[sealedPath] = true
+		}
+		if r.Result.Done() {
+			break
+		}
 	}
 	var bar *progress
 	o.Logger = logger(c)

@@ -14,7 +14,8 @@ import (
 // inServer restores a dump into a database that is made for it.
 func (t *trial) inServer(ctx context.Context) error {
 	name := databasePrefix + stamp(t.r.started) + "_" + strings.ToLower(rand.Text()[:8])
-	if !t.r.Keep {
+	to, err := t.r.Server.CreateDatabase(ctx, name)
+	if !t.r.Keep || err != nil {
 		defer func() {
 			if derr := t.r.Server.DropDatabase(ctx, name); derr != nil {
 				t.r.Logger.Error("the database of the drill is left: drop it", "database", name, "error", derr)
@@ -22,7 +23,6 @@ func (t *trial) inServer(ctx context.Context) error {
 			}
 		}()
 	}
-	to, err := t.r.Server.CreateDatabase(ctx, name)
 	var report *restore.DatabaseReport
 	if err == nil && t.r.Keep {
 		t.r.report.Kept = append(t.r.report.Kept, "database "+name)

@@ -181,6 +181,7 @@ func (t *trial) lookInto(ctx context.Context, dump string) error {
 	case errors.Is(err, postgres.ErrTool):
 		t.r.Logger.Warn("the dump is as it was backed up, but nothing can look into it", "version", t.Version, "error", err)
 	case err != nil:
+		t.Format, t.Right = string(format), restore.Tally{}
 		t.problem(t.entries[0].Path, err)
 	default:
 		t.Format = string(format)

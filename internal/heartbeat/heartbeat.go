@@ -63,8 +63,10 @@ func (h *Heart) Check() error {
 // ctx, and with ErrLost as its cause once the run is lost.
 func (h *Heart) Keep(ctx context.Context, every time.Duration) context.Context {
 	held, lose := context.WithCancelCause(ctx)
-	beating, stop := context.WithCancel(ctx)
-	h.stop, h.stopped = stop, make(chan struct{})
+	// A run that is told to end is alive until it has.
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	h.stopped = make(chan struct{})
+	h.stop = stop
 	go func() {
 		defer close(h.stopped)
 		tick := time.NewTicker(every)

@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"os"
@@ -148,9 +149,10 @@ func (a *Active) finish(run Run) (err error) {
 	case a.lock == nil: // the disk may take now what it did not take then
 		err = s.folder.saveAll(run, a.log.text())
 	default:
-		if err = a.log.finish(); err == nil {
-			err = s.folder.save(run)
+		if err = a.log.finish(); err != nil { // there may be room again
+			err = s.folder.write(s.folder.path(run.ID, logEnd), a.log.text())
 		}
+		err = errors.Join(s.folder.save(run), err) // worth more than its log
 	}
 	if err != nil {
 		s.logger.Warn("the record of a run cannot be written", "id", run.ID, "err", err)

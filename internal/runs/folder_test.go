@@ -3,6 +3,7 @@ package runs
 import (
 	"bufio"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -97,9 +98,8 @@ func TestForeignFiles(t *testing.T) {
 	good := end(t, begin(t, s, "auth"), Succeeded, nil)
 	bad := end(t, begin(t, s, "auth"), Succeeded, nil)
 	for name, text := range map[string]string{
-		bad.ID + ".json":  `{"id":"` + bad.ID + `","job":"au`,
-		"notes.txt":       "mine",
-		"../outside.json": "{}",
+		bad.ID + ".json": `{"id":"` + bad.ID + `","job":"au`,
+		"notes.txt":      "mine",
 		strings.Replace(good.ID, "auth", "other", 1) + ".json": `{"id":"` + good.ID + `","job":"auth","result":"failed"}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o640); err != nil {
@@ -238,4 +238,32 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("believed: %+v", run)
 		}
 	})
+}
+
+// A log that could not be written for a moment does not cost the record: there is
+// room again when the run ends.
+func TestLogFails(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir, 0)
+	a := begin(t, s, "auth")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	a.log.file = full
+	a.Logger(nil).Info("lost for a moment")
+	run := end(t, a, Succeeded, nil)
+	other, _ := open(t, dir, 0)
+	if got := get(t, other, run.ID); got.Result != Succeeded {
+		t.Errorf("another process sees %+v", got)
+	}
+	log, err := other.Log(run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if text, err := io.ReadAll(log); err != nil || !strings.Contains(string(text), "lost for a moment") {
+		t.Errorf("%q, %v", text, err)
+	}
 }

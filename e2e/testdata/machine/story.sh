@@ -30,7 +30,7 @@ cd /usr/lib/systemd/system
 for unit in firn*; do
 	case $unit in *@*) instance=/run/${unit%@*}@mnt-archive.${unit##*.} && ln -s "$PWD/$unit" "$instance" ;; *) instance=$PWD/$unit ;; esac
 	[ -z "$(systemd-analyze verify --man=no "$instance" 2>&1)" ]
-	case $unit in *.service) systemd-analyze security --no-pager --offline=yes --threshold=25 "$instance" | tail -1 ;; esac
+	case $unit in *.service) systemd-analyze security --no-pager --offline=yes --threshold=25 "$instance" ;; esac
 	for page in $(sed -n 's/^Documentation=man:\(.*\)(.)$/\1/p' "$unit"); do ls /usr/share/man/man*/"$page".*.gz; done
 done
 cd /
