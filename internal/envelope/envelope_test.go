@@ -219,8 +219,8 @@ func TestAnyChunkSizes(t *testing.T) {
 	}
 }
 
-// A changed bit or a cut anywhere is an error, and the last block is never
-// handed out with it.
+// A changed bit that changes the content, and a cut anywhere, is an error, and
+// the last block is never handed out with it.
 func TestDamageIsFound(t *testing.T) {
 	plain := append(content(70_000), bytes.Repeat([]byte("x"), 100_000)...)
 	for name, kind := range kinds(t) {
@@ -232,6 +232,11 @@ func TestDamageIsFound(t *testing.T) {
 			sealed := sealWith(t, session, plain)
 			check := func(what string, bad []byte) {
 				got, err := open(kind.Opener, bad, kind.Encrypts())
+				if err == nil && !kind.Encrypts() && len(bad) == len(sealed) && bytes.Equal(got, plain) {
+					// A bare lz4 frame can say the same in other words: in a run
+					// of one byte, a match two bytes back is one byte back.
+					return
+				}
 				if err == nil {
 					t.Fatalf("%s of %d: no error", what, len(sealed))
 				}
