@@ -29,7 +29,7 @@ test: tools test-unit test-e2e ## all tests
 # The race detector takes five times as long. In packages without goroutines it has
 # nothing to find, which TestSequential holds; in envelope the slowest tests are left
 # out, since others run the same goroutines. All are run without it as well. Four packages at once: they wait for disks and servers.
-SEQUENTIAL := config keys manifest schedule sha512x2
+SEQUENTIAL := config extsort keys manifest schedule sha512x2 shard
 SLOW       := 'TestReaderAt$$|TestReaderAtFindsDamage|TestOtherSealers|TestTableOfBlocks|TestTableFindsDamageInItsBlock|TestOriginalArchives'
 
 test-unit: tools ## each package alone, with the race detector where there are goroutines
