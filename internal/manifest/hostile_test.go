@@ -116,7 +116,7 @@ func TestTimesAtTheEdge(t *testing.T) {
 		}
 		e.Details = d
 		got, err := readAll(write(t, e))
-		if err != nil || !got[0].Modified.Equal(d.Modified) || formatTime(got[0].Modified) != text {
+		if err != nil || !got[0].Modified.Equal(d.Modified) || string(appendTime(nil, got[0].Modified)) != text {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}

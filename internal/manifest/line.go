@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -12,6 +14,25 @@ import (
 )
 
 const columns = 7
+
+// ParseLine reads a line without its line feed.
+func ParseLine(line string) (Entry, error) {
+	e, err := parseLine(line, backupname.Name{})
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return e, err
+}
+
+// AppendLine appends a line with its line feed, and nothing where it could not be
+// read back.
+func AppendLine(b []byte, e *Entry) ([]byte, error) {
+	line, err := appendLine(b, e)
+	if err != nil {
+		return b, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return line, nil
+}
 
 // parseLine reads a line without its line feed. last is the backup's name of
 // the line before: most lines of a list name the same.
@@ -107,6 +128,8 @@ func (e *Entry) parseExtra(field string) error {
 		e.Blocks = value
 	case "rows":
 		e.Rows, err = parseRows(value)
+	case "installation":
+		e.Installation, err = value, CheckInstallation(value)
 	default:
 		if len(e.Other) == maxOther {
 			return fmt.Errorf("more than %d columns that are not known", maxOther)
@@ -133,30 +156,39 @@ func appendLine(b []byte, e *Entry) ([]byte, error) {
 	if len(e.Other) > maxOther {
 		return b, fmt.Errorf("the entry of %s has more than %d other columns", quote(e.Path), maxOther)
 	}
-	extra := e.ExtraColumns()
-	if e.Rows != nil && len(rowsText(e.Rows)) > maxRows {
-		return b, fmt.Errorf("the numbers of rows of %s are longer than %d bytes", quote(e.Path), maxRows)
+	if err := CheckInstallation(e.Installation); err != nil {
+		return b, err
 	}
-	if strings.ContainsRune(extra, '\n') {
-		return b, fmt.Errorf("an extra column of %s holds a line feed", quote(e.Path))
-	}
-	b = append(b, EscapePath(e.Path)...)
+	start := len(b)
+	escaped := EscapePath(e.Path)
+	b = append(b, escaped...)
 	b = append(b, '\t')
 	b = strconv.AppendInt(b, e.Size, 10)
 	b = append(b, '\t')
-	b = append(b, e.SHA512.String()...)
+	b = hex.AppendEncode(b, e.SHA512[:])
 	b = append(b, '\t')
 	b = append(b, e.SealedPath...)
 	b = append(b, '\t')
 	b = strconv.AppendInt(b, e.SealedSize, 10)
 	b = append(b, '\t')
-	b = append(b, e.SealedSHA512.String()...)
+	b = hex.AppendEncode(b, e.SealedSHA512[:])
 	b = append(b, '\t')
 	b = append(b, e.Backup.String()...)
-	if escaped := EscapePath(e.Path); escaped != e.Path {
+	if escaped != e.Path {
 		b = append(append(b, "\tname="...), escaped...)
 	}
-	if b = append(b, extra...); len(b) >= maxLine {
+	if e.Rows != nil && len(rowsText(e.Rows)) > maxRows {
+		return b, fmt.Errorf("the numbers of rows of %s are longer than %d bytes", quote(e.Path), maxRows)
+	}
+	extra := len(b)
+	b = e.appendExtraColumns(b)
+	if bytes.IndexByte(b[extra:], '\n') >= 0 {
+		return b, fmt.Errorf("an extra column of %s holds a line feed", quote(e.Path))
+	}
+	if e.Installation != "" {
+		b = append(append(b, "\tinstallation="...), e.Installation...)
+	}
+	if len(b)-start >= maxLine {
 		return b, fmt.Errorf("the line of %s is longer than %d bytes", quote(e.Path), maxLine)
 	}
 	return append(b, '\n'), nil
@@ -164,31 +196,33 @@ func appendLine(b []byte, e *Entry) ([]byte, error) {
 
 // ExtraColumns is the text of the details: each field with a tab before it, in
 // a fixed order.
-func (d *Details) ExtraColumns() string {
-	var b strings.Builder
+func (d *Details) ExtraColumns() string { return string(d.appendExtraColumns(nil)) }
+
+func (d *Details) appendExtraColumns(b []byte) []byte {
 	if !d.Modified.IsZero() {
-		fmt.Fprintf(&b, "\tmtime=%s", formatTime(d.Modified))
+		b = appendTime(append(b, "\tmtime="...), d.Modified)
 	}
 	if d.HasMode {
-		fmt.Fprintf(&b, "\tmode=%04o", modeBits(d.Mode))
+		bits := modeBits(d.Mode)
+		b = append(append(b, "\tmode="...), '0'+byte(bits>>9), '0'+byte(bits>>6&7), '0'+byte(bits>>3&7), '0'+byte(bits&7))
 	}
 	if d.Package != "" {
-		fmt.Fprintf(&b, "\tpackage=%s\toffset=%d", d.Package, d.Offset)
+		b = append(append(b, "\tpackage="...), d.Package...)
+		b = strconv.AppendInt(append(b, "\toffset="...), d.Offset, 10)
 	}
 	if d.Key != "" {
-		fmt.Fprintf(&b, "\tkey=%s", d.Key)
+		b = append(append(b, "\tkey="...), d.Key...)
 	}
 	if d.Blocks != "" {
-		fmt.Fprintf(&b, "\tblocks=%s", d.Blocks)
+		b = append(append(b, "\tblocks="...), d.Blocks...)
 	}
 	if d.Rows != nil {
-		fmt.Fprintf(&b, "\trows=%s", rowsText(d.Rows))
+		b = append(append(b, "\trows="...), rowsText(d.Rows)...)
 	}
 	for _, field := range d.Other {
-		b.WriteByte('\t')
-		b.WriteString(field)
+		b = append(append(b, '\t'), field...)
 	}
-	return b.String()
+	return b
 }
 
 func rowsText(rows Rows) []byte {
@@ -230,15 +264,19 @@ func parseRows(s string) (Rows, error) {
 
 // Times are decimal Unix seconds with nine decimals, as GNU tar and find print
 // them; before 1970 the whole number is negative.
-func formatTime(t time.Time) string {
-	sec, nsec := t.Unix(), t.Nanosecond()
+func appendTime(b []byte, t time.Time) []byte {
+	sec, nsec := t.Unix(), int64(t.Nanosecond())
 	if sec < 0 && nsec > 0 { // -0.5 s is the instant half a second before, not after
 		sec, nsec = sec+1, 1e9-nsec
 		if sec == 0 {
-			return fmt.Sprintf("-0.%09d", nsec)
+			b = append(b, '-')
 		}
 	}
-	return fmt.Sprintf("%d.%09d", sec, nsec)
+	b = strconv.AppendInt(b, sec, 10)
+	point := len(b)
+	b = strconv.AppendInt(b, 1e9+nsec, 10) // nine digits behind a one
+	b[point] = '.'
+	return b
 }
 
 // maxSeconds is further from 1970 than any file system's times.

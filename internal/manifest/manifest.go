@@ -16,7 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/chipster/firn/internal/backupname"
 )
@@ -57,14 +60,23 @@ func ParseHash(s string) (h Hash, err error) {
 		return h, fmt.Errorf("%d characters are no SHA-512", len(s))
 	}
 	for i := range h {
-		hi, lo := unhex(s[2*i]), unhex(s[2*i+1])
-		if hi > 15 || lo > 15 {
+		hi, lo := digits[s[2*i]], digits[s[2*i+1]]
+		if hi|lo > 15 {
 			return h, fmt.Errorf("%q is no lowercase hexadecimal number", s[2*i:2*i+2])
 		}
 		h[i] = hi<<4 | lo
 	}
 	return h, nil
 }
+
+// digits is unhex of each byte: a list of a million files has a quarter of a
+// billion digits.
+var digits = func() (all [256]byte) {
+	for c := range all {
+		all[c] = unhex(byte(c))
+	}
+	return all
+}()
 
 func unhex(c byte) byte {
 	switch {
@@ -87,7 +99,26 @@ type Entry struct {
 	SealedSHA512 Hash            // of the sealed file
 	Backup       backupname.Name // the backup or archive that holds the sealed file
 
+	// Installation tells whose list this is, not something of the file: it is on
+	// one line of a list, the first. See CheckInstallation.
+	Installation string
+
 	Details
+}
+
+// maxInstallation is the greatest length of an installation's name in bytes.
+const maxInstallation = 100
+
+// CheckInstallation says why a text cannot be what an installation is known by,
+// or nil. "" is none.
+func CheckInstallation(s string) error {
+	if len(s) > maxInstallation {
+		return fmt.Errorf("the installation is longer than %d bytes", maxInstallation)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
+		return fmt.Errorf("the installation %s holds spaces or what cannot be printed", quote(s))
+	}
+	return nil
 }
 
 // Details are the extra columns, which the original system does not have. Any

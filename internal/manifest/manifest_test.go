@@ -334,3 +334,41 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// An installation is of the list, not of the file: it comes back, and two lines
+// that differ in nothing else stand for the same file.
+func TestInstallation(t *testing.T) {
+	e := entry(t, "a")
+	with := e
+	with.Installation = "chipster-prod/ü1"
+	got, err := readAll(write(t, with))
+	if err != nil || got[0].Installation != with.Installation || !got[0].SameFile(&e) || strings.Contains(got[0].ExtraColumns(), "installation") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{"a b", "a\tb", "a\nb", "\x7f", "\xff", "a\u00a0b", strings.Repeat("x", 101)} {
+		with.Installation = bad
+		if line, err := AppendLine([]byte("before"), &with); !errors.Is(err, ErrInvalid) || string(line) != "before" {
+			t.Errorf("%q: %q, %v", bad, line, err)
+		}
+	}
+	long := strings.Repeat("x", 101)
+	if _, err := readAll(append(bytes.TrimSuffix(write(t, e), []byte("\n")), "\tinstallation="+long+"\n"...)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a long one was read: %v", err)
+	}
+}
+
+// One line alone is what it is in a list.
+func TestOneLine(t *testing.T) {
+	e := entry(t, "a b%41\x01")
+	line, err := AppendLine(nil, &e)
+	if err != nil || !bytes.Equal(line, write(t, e)) {
+		t.Fatalf("%q, %v", line, err)
+	}
+	got, err := ParseLine(strings.TrimSuffix(string(line), "\n"))
+	if err != nil || !reflect.DeepEqual(got, e) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := ParseLine("a\t1"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+}

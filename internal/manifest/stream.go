@@ -80,11 +80,11 @@ func NewWriter(w io.Writer) *Writer {
 // Write adds a line. An entry that could not be read back is refused, and
 // nothing is written.
 func (w *Writer) Write(e *Entry) error {
-	line, err := appendLine(w.buf[:0], e)
-	w.buf = line
+	line, err := AppendLine(w.buf[:0], e)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+		return err
 	}
+	w.buf = line
 	_, err = w.w.Write(line)
 	return err
 }
