@@ -19,6 +19,10 @@
 //   - Nothing is deleted, in the archive or in the bucket, before the new list
 //     is in the bucket, nor while the clock is in doubt.
 //
+// Memory does not grow with the number of files: of a line of a list some bits are
+// kept, and what has to be in order is sorted on disk, in os.TempDir. It does grow
+// with the number of objects in the bucket.
+//
 // It needs no key and opens no sealed file. It does not check again what was
 // archived earlier, but for what an interrupted run left behind.
 package archiver
@@ -32,7 +36,10 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/heartbeat"
@@ -57,6 +64,7 @@ type Options struct {
 	Root  string // the archive's folder, which must exist
 
 	DryRun    bool      // only report; nothing is written, not even a lock
+	Workers   int       // packages that are fetched at once, 1 MiB of memory each; 0: 4
 	Retention Retention // the zero value is the default
 	// Trust says whose signatures of lists count: a backup without one is not
 	// archived, nor one that is older than what is archived already. nil:
@@ -67,10 +75,13 @@ type Options struct {
 	Logger   *slog.Logger     // nil: no log
 
 	// Progress, if set, is told how many bytes of a backup's packages have
-	// come, of how many. Calls come from the goroutine of Run.
+	// come, of how many. Calls come one at a time, while packages are fetched.
 	Progress func(backup string, done, total int64)
 
-	step func(what string) // tests: called before each change of disk or bucket
+	// For tests: called before each change of disk or bucket, one at a time.
+	step func(what string)
+	// For tests: in the place of syncing a file system.
+	syncfs func(fd int) error
 }
 
 func (o *Options) applyDefaults() error {
@@ -89,10 +100,29 @@ func (o *Options) applyDefaults() error {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
-	if o.step == nil {
-		o.step = func(string) {}
+	switch {
+	case o.Workers == 0:
+		o.Workers = 4
+	case o.Workers < 0:
+		return fmt.Errorf("%d is no number of packages to fetch at once", o.Workers)
 	}
+	if o.syncfs == nil {
+		o.syncfs = unix.Syncfs
+	}
+	o.step = oneAtATime(o.step)
 	return o.Retention.applyDefaults()
+}
+
+func oneAtATime(step func(string)) func(string) {
+	if step == nil {
+		return func(string) {}
+	}
+	var mu sync.Mutex
+	return func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		step(what)
+	}
 }
 
 // Run archives what waits in the bucket, oldest first, deletes old versions
@@ -111,6 +141,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer disk.close()
+	disk.syncfs = o.syncfs
 	r := &run{Options: o, disk: disk, report: newReport(o.DryRun)}
 	held, err := r.open(ctx)
 	if err != nil {

@@ -2,128 +2,148 @@ package archiver
 
 import (
 	"context"
-	"path"
-	"slices"
+	"crypto/sha512"
+	"errors"
+	"io"
+	"syscall"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
 )
 
-// searchOrder says where the files that a backup carries over may lie: in
-// older folders, the newest first, and, where the backup is archived late, in
-// newer ones.
-func searchOrder(name backupname.Name, folders []backupname.Name) []backupname.Name {
-	var older, newer []backupname.Name
-	for _, f := range folders {
-		switch c := backupname.Compare(f, name); {
-		case c < 0:
-			older = append(older, f)
-		case c > 0:
-			newer = append(newer, f)
-		}
-	}
-	slices.Reverse(older)
-	return append(older, newer...)
-}
+// carriers is how many goroutines look for files and move them. They wait for the
+// disk, on a network for most of their time.
+const carriers = 8
 
-// place is where a carried file lies.
-type place struct {
-	found bool
-	path  string
-	from  backupname.Name // zero: a folder of no version
-}
-
-// find looks for a carried file: in the version's own folder, where an
-// interrupted run may have put it; in the one that the list names; in all
-// others, since two backups may have been made before one archiving, and then
-// the file went on without the second one's list knowing.
+// carryAll moves all files that are still current into the version's folder; in a
+// dry run it only looks for them. The lines whose files are here then are marked.
 //
-// The same path can hold another file of the same size there. The folder's
-// list tells; where it does not, the hash.
-func (j *job) find(ctx context.Context, e *manifest.Entry) (place, error) {
-	at := func(n backupname.Name) string { return n.String() + "/" + e.SealedPath }
+// A file lies in the version's own folder, where an interrupted run may have put
+// it, or in the folder that the list names; a look at its size is enough. What is
+// in neither is searched for, folder by folder.
+func (j *job) carryAll(ctx context.Context) error {
+	carried := chunks(j.list.sealed, func(r *item) bool { return r.from != fromPackage })
+	if err := parallel(ctx, carriers, carried, forEach(j.carry)); err != nil {
+		return err
+	}
+	return j.search(ctx)
+}
+
+func (j *job) carry(_ context.Context, r *item) error {
+	if isReserved(r.path()) { // or the list of an older version would go
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.trouble(r.number, reserved)
+		return nil
+	}
 	if j.rerun {
-		if ok, err := j.disk.hasSize(at(j.b.name), e.SealedSize); ok || err != nil {
-			return place{ok, at(j.b.name), j.b.name}, err
+		if ok, err := j.isThere(j.dir, r); ok || err != nil {
+			j.setHere(r, ok)
+			return err
 		}
 	}
-	if slices.Contains(j.folders, e.Backup) {
-		if ok, err := j.disk.hasSize(at(e.Backup), e.SealedSize); ok || err != nil {
-			return place{ok, at(e.Backup), e.Backup}, err
+	if version, ok := j.versionOf(r.from); ok {
+		if ok, err := j.takeFrom(version.String(), version, r, nil); ok || err != nil {
+			return err
 		}
 	}
-	for _, n := range j.folders {
-		if n == e.Backup {
-			continue
-		}
-		ok, err := j.disk.hasSize(at(n), e.SealedSize)
-		if ok && err == nil {
-			if ok, err = j.listedIn(n, e); !ok && err == nil {
-				ok, err = j.disk.holds(ctx, at(n), e.SealedSize, e.SealedSHA512)
-			}
-		}
-		if ok || err != nil {
-			return place{ok, at(n), n}, err
-		}
-	}
-	left := j.dir + "/download/" + e.SealedPath // by the original's archiver, killed
-	ok, err := j.disk.holds(ctx, left, e.SealedSize, e.SealedSHA512)
-	return place{ok, left, backupname.Name{}}, err
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.astray++
+	return j.aside.Add(r.appendTo(nil, r.path()))
 }
 
-// listedIn tells whether a version's list has the same sealed file at the same
-// place.
-func (j *job) listedIn(name backupname.Name, e *manifest.Entry) (bool, error) {
-	lines, ok := j.listed[name]
-	if !ok {
-		list, err := j.disk.listOf(name)
-		if err != nil {
-			return false, err
-		}
-		if list != "" {
-			if lines, err = j.readList(list); err != nil {
-				// A damaged old list is no reason to stop: the hashes decide.
-				j.Logger.Warn("list not readable", "list", list, "error", err)
-			}
-		}
-		j.listed[name] = lines
+// setHere notes that an earlier run brought a file, and may have been stopped
+// before it removed the folder that it took the file from.
+func (j *job) setHere(r *item, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if ok {
+		j.here.set(r.number)
+		j.vacated[r.from] = true
 	}
-	return lines.has(e), nil
 }
 
-// carry moves a file that is still current into the new version's folder, and
-// tells whether it is there. From a newer version it is not taken: a file lies
-// with the last version that lists it.
-func (j *job) carry(ctx context.Context, e *manifest.Entry) (bool, error) {
-	p, err := j.find(ctx, e)
-	if err != nil || !p.found {
+// isThere tells whether there is a file of that size.
+func (j *job) isThere(top string, r *item) (bool, error) {
+	dir, err := j.open.get(join(top, r.dir), false)
+	if err != nil {
+		return false, present(err)
+	}
+	defer j.open.put(dir)
+	size, err := dir.size(r.name)
+	return size == r.size, err
+}
+
+// present drops errors that say that there is nothing.
+func present(err error) error {
+	if isAbsent(err) {
+		return nil
+	}
+	return err
+}
+
+// takeFrom carries a file from below a folder, where there is one of its size that
+// is it for all that sure says; nil: that is enough. version is the one that the
+// folder is of, zero for none.
+func (j *job) takeFrom(top string, version backupname.Name, r *item, sure func(*folder) (bool, error)) (found bool, err error) {
+	from, err := j.open.get(join(top, r.dir), false)
+	if err != nil {
+		return false, present(err)
+	}
+	defer j.open.put(from)
+	size, err := from.size(r.name)
+	if err != nil || size != r.size {
 		return false, err
 	}
-	switch {
-	case p.from == j.b.name:
-		// An earlier run moved it, from one of these, and was stopped then.
-		j.mayBeEmpty(e.Backup, e.SealedPath)
-		if len(j.folders) > 0 {
-			j.mayBeEmpty(j.folders[0], e.SealedPath)
+	if sure != nil {
+		if ok, err := sure(from); !ok || err != nil {
+			return false, err
 		}
-		return true, nil
-	case backupname.Compare(p.from, j.b.name) > 0 && !p.from.IsZero():
-		return true, nil
 	}
-	err = j.move(p.path, e.SealedPath)
-	if isUnplaceable(err) {
-		j.report.Damaged.add(e.Path + ": " + err.Error())
-		return false, nil
-	}
-	if err == nil && !p.from.IsZero() {
-		j.mayBeEmpty(p.from, e.SealedPath)
-		j.touched[path.Dir(p.path)] = true
-	}
-	return err == nil, err
+	return true, j.take(from, version, r)
 }
 
-func (j *job) mayBeEmpty(version backupname.Name, sealedPath string) {
-	if dir := path.Dir(sealedPath); dir != "." && slices.Contains(j.folders, version) {
-		j.emptied[version.String()+"/"+dir] = version.String()
+// take moves a file that is still current into the new version's folder. From a
+// newer version it is not taken: a file lies with the last version that lists it.
+func (j *job) take(from *folder, version backupname.Name, r *item) error {
+	if newer := backupname.Compare(version, j.b.name) > 0 && !version.IsZero(); !newer && !j.DryRun {
+		err := j.open.move(from, r.name, join(j.dir, r.dir), r.name)
+		if isUnplaceable(err) {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			j.trouble(r.number, err.Error())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !version.IsZero() && r.dir != "" {
+			from.vacated.Store(true)
+		}
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.here.set(r.number)
+	return nil
+}
+
+// holds tells whether a file of a folder has the right hash. One of which the disk
+// has lost bytes has not, and can be fetched again; all other errors are no answer.
+func (d *folder) holds(ctx context.Context, name string, hash manifest.Hash) (bool, error) {
+	f, err := d.openFile(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return hashIs(ctx, f, hash)
+}
+
+func hashIs(ctx context.Context, r io.Reader, hash manifest.Hash) (bool, error) {
+	sum := sha512.New()
+	_, err := io.CopyBuffer(sum, &contextReader{ctx, r}, make([]byte, 256<<10))
+	if errors.Is(err, syscall.EIO) {
+		return false, nil
+	}
+	return err == nil && manifest.Hash(sum.Sum(nil)) == hash, err
 }

@@ -2,15 +2,15 @@ package archiver
 
 import (
 	"context"
-	"crypto/sha512"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
-	"syscall"
+	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
@@ -45,6 +45,11 @@ type disk struct {
 	dir  *os.File // the root itself
 	held *heldLock
 	step func(string)
+
+	syncfs func(fd int) error
+	asked  sync.Once // whether it is any good:
+	all    bool
+	failed error
 }
 
 func openDisk(name string, step func(string)) (*disk, error) {
@@ -57,7 +62,7 @@ func openDisk(name string, step func(string)) (*disk, error) {
 		root.Close()
 		return nil, err
 	}
-	return &disk{root: root, dir: dir, step: step}, nil
+	return &disk{root: root, dir: dir, step: step, syncfs: unix.Syncfs}, nil
 }
 
 func (d *disk) close() {
@@ -119,30 +124,23 @@ func (d *disk) isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// hasSize tells that there is a regular file of that size. That the disk does not
-// answer does not mean that there is none.
-func (d *disk) hasSize(path string, size int64) (bool, error) {
-	info, err := d.regular(path)
-	return info != nil && info.Size() == size, err
-}
-
-// regular looks at a regular file. Where there is none, it returns nil.
+// regular looks at a regular file. Where there is none, it returns nil. That the
+// disk does not answer does not mean that there is none.
 func (d *disk) regular(path string) (fs.FileInfo, error) {
 	info, err := d.root.Lstat(path)
 	switch {
 	case err == nil && info.Mode().IsRegular():
 		return info, nil
-	case err == nil, notExist(err), isUnplaceable(err):
+	case err == nil, isAbsent(err):
 		return nil, nil
 	}
 	return nil, err
 }
 
-// holds tells that there is a regular file of that size and hash. One of which
-// the disk has lost bytes is none, and can be fetched again; all other errors are
-// no answer.
+// holds tells that there is a regular file of that size and hash.
 func (d *disk) holds(ctx context.Context, path string, size int64, hash manifest.Hash) (bool, error) {
-	if ok, err := d.hasSize(path, size); !ok || err != nil {
+	info, err := d.regular(path)
+	if info == nil || info.Size() != size {
 		return false, err
 	}
 	f, err := d.root.Open(path)
@@ -150,11 +148,7 @@ func (d *disk) holds(ctx context.Context, path string, size int64, hash manifest
 		return false, err
 	}
 	defer f.Close()
-	sum := sha512.New()
-	if _, err = io.CopyBuffer(sum, &contextReader{ctx, f}, make([]byte, 256<<10)); errors.Is(err, syscall.EIO) {
-		return false, nil
-	}
-	return err == nil && manifest.Hash(sum.Sum(nil)) == hash, err
+	return hashIs(ctx, f, hash)
 }
 
 // contextReader ends reading when ctx does.
@@ -195,22 +189,65 @@ func (d *disk) versions(folders []backupname.Name) (versions []backupname.Name, 
 	return versions, nil
 }
 
-// bytes sums the sizes of the regular files below a folder.
-func (d *disk) bytes(dir string) (total int64, err error) {
-	entries, err := d.entries(dir)
-	for _, e := range entries {
-		var n int64
-		if e.IsDir() {
-			n, err = d.bytes(dir + "/" + e.Name())
-		} else if info, statErr := d.root.Lstat(dir + "/" + e.Name()); statErr == nil && info.Mode().IsRegular() {
-			n = info.Size()
+// someEntries is how many of a folder's are in memory.
+const someEntries = 1024
+
+// eachEntry reads a folder some entries at a time. They may be removed meanwhile.
+func (d *disk) eachEntry(dir string, do func(fs.DirEntry) error) error {
+	f, err := d.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(someEntries)
+		for _, e := range entries {
+			if err := do(e); err != nil {
+				return err
+			}
 		}
 		if err != nil {
-			return 0, err
+			return ignoreEOF(err)
+		}
+	}
+}
+
+// bytes sums the sizes of the regular files below a folder.
+func (d *disk) bytes(dir string) (total int64, err error) {
+	err = d.eachEntry(dir, func(e fs.DirEntry) error {
+		path, n := dir+"/"+e.Name(), int64(0)
+		if e.IsDir() {
+			var err error
+			if n, err = d.bytes(path); err != nil {
+				return err
+			}
+		} else if info, err := d.root.Lstat(path); err == nil && info.Mode().IsRegular() {
+			n = info.Size()
 		}
 		total += n
-	}
+		return nil
+	})
 	return total, err
+}
+
+// sweep removes the folders below one in which no file lies, and tells whether
+// that one is empty then.
+func (d *disk) sweep(dir string) (empty bool, err error) {
+	empty = true
+	err = d.eachEntry(dir, func(e fs.DirEntry) error {
+		path := dir + "/" + e.Name()
+		if e.IsDir() {
+			if hollow, err := d.sweep(path); err != nil {
+				return err
+			} else if hollow {
+				d.step("remove-empty " + path)
+				return d.root.Remove(path)
+			}
+		}
+		empty = false
+		return nil
+	})
+	return empty, err
 }
 
 func (d *disk) mkdirAll(dir string) error {

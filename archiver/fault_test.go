@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -64,24 +65,47 @@ func killOptions(w *world) Options {
 	return o
 }
 
-// TestKilledChild is the process that TestKill kills.
+// TestKilledChild is the process that killedRun kills.
 func TestKilledChild(t *testing.T) {
-	at, err := strconv.Atoi(os.Getenv(killVariable))
-	if err != nil {
+	at := os.Getenv(killVariable)
+	if at == "" {
 		return // an ordinary run of the tests
 	}
-	dir := os.Getenv(killVariable + "_DIR")
-	w := openWorld(t, filepath.Join(dir, "bucket"), filepath.Join(dir, "root"))
+	number, _ := strconv.Atoi(at)
+	log, err := os.Create(os.Getenv(killVariable + "_LOG"))
+	must(t, err)
+	w := openWorld(t, os.Getenv(killVariable+"_BUCKET"), os.Getenv(killVariable+"_ROOT"))
 	o := killOptions(w)
 	steps := 0
-	o.step = func(string) {
-		if steps++; steps == at {
+	o.step = func(what string) {
+		if match, _ := path.Match(at, what); match || steps == number && at == strconv.Itoa(number) {
 			must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 			select {}
 		}
+		steps++
+		_, err := fmt.Fprintln(log, what)
+		must(t, err)
 	}
 	_, err = Run(t.Context(), o)
 	must(t, err)
+}
+
+// killedRun is a run in a process of its own, which is killed before a step: the
+// one of that number, counted from 0, or the first one that a pattern is for. It
+// returns the steps before.
+func (w *world) killedRun(t *testing.T, at string) (steps []string) {
+	t.Helper()
+	log := filepath.Join(t.TempDir(), "steps")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledChild$")
+	cmd.Env = append(os.Environ(), killVariable+"="+at, killVariable+"_LOG="+log, killVariable+"_BUCKET="+w.bucket, killVariable+"_ROOT="+w.root)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("before step %s: %v: %s", at, err, out)
+	}
+	b, err := os.ReadFile(log)
+	must(t, err)
+	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 }
 
 // An archiver killed before any of its changes loses nothing, hides nothing
@@ -118,13 +142,7 @@ func TestKill(t *testing.T) {
 	delete(wantRoot, lockFile)
 	for i, step := range steps {
 		w := clone()
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledChild$")
-		cmd.Env = append(os.Environ(), killVariable+"="+strconv.Itoa(i+1), killVariable+"_DIR="+filepath.Dir(w.root))
-		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			t.Fatalf("before %q: %v: %s", step, err, out)
-		}
+		w.killedRun(t, strconv.Itoa(i))
 		w.checkFindable(t)
 		w.checkStillArchived(t)
 		store := countingStore{w.store, map[string]int{}}
@@ -239,7 +257,7 @@ func TestDiskFull(t *testing.T) {
 	if len(w.versions(t)) != 0 {
 		t.Error("archived")
 	}
-	if !exists(filepath.Join(w.root, downloadDir, n.String(), "a/small.lz4.gpg")) {
+	if b, err := os.ReadFile(filepath.Join(w.root, downloadDir, n.String(), "0")); err != nil || string(b) != string(files[0].bytes) {
 		t.Error("the file that came before is gone")
 	}
 	w.run(t)
@@ -255,7 +273,7 @@ func TestResumeChecksHashes(t *testing.T) {
 	for p, content := range map[string]string{
 		w.folder(n, a.entry.SealedPath):                                        string(a.bytes),
 		w.folder(n, b.entry.SealedPath):                                        strings.Repeat("?", len(b.bytes)),
-		filepath.Join(w.root, downloadDir, n.String(), c.entry.SealedPath):     strings.Repeat("?", len(c.bytes)),
+		filepath.Join(w.root, downloadDir, n.String(), "2"):                    strings.Repeat("?", len(c.bytes)),
 		filepath.Join(w.root, downloadDir, n.String(), "junk"):                 "junk",
 		filepath.Join(w.root, downloadDir, "fs_2020-01-01T00:00:00.000Z", "a"): "of a backup that is gone",
 		filepath.Join(w.root, trashDir, "fs_2020-01-01T00:00:00.000Z", "a"):    "of a version that was being deleted",

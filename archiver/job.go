@@ -2,55 +2,88 @@ package archiver
 
 import (
 	"context"
-	"path"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
 )
 
-// job archives one backup. Of a list it keeps the new files in memory, and of
-// each other line two hashes.
+// job archives one backup. Of a line of its list it keeps some bits in memory, and
+// of each package how many of its files are not here yet.
 type job struct {
 	*run
 	b        *backup
 	dir      string // the version's folder
-	download string // where its files arrive
-	report   *Backup
-	files    map[string]*file // the new ones, by sealed path
-	lacking  map[string]int   // how many of them are not here yet, by package
-	buffer   []byte
-	made     map[string]bool // folders that are known to exist
-	odd      bool            // the list names files below download/
-	signed   []byte          // the list's signature; nil: there is none
-	rerun    bool            // an earlier run made the folder
+	download string // where its files arrive, each by the number of its line
+	list     *backupList
+	open     *folders
+	odd      bool   // the list names files below download/
+	signed   []byte // the list's signature; nil: there is none
+	rerun    bool   // an earlier run made the folder
 
-	folders []backupname.Name           // where carried files may lie, in the order to look
-	listed  map[backupname.Name]lineSet // what the lists there say, as far as asked
-	touched map[string]bool             // folders in which something changed
-	emptied map[string]string           // folders that may be empty now, and the version they are of
+	folders []backupname.Name // where carried files may lie, in the order to look
+	ordinal map[backupname.Name]uint32
+	buffers sync.Pool // of *buffers
+
+	mu       sync.Mutex // for what is below
+	report   *Backup
+	here     bits             // in the version's folder, or about to be
+	fetched  bits             // by this run
+	troubled bits             // came, or lies, as it should not
+	troubles map[int64]string // what is wrong with the first ones of these
+	packages map[string]*pkg  // by name, "" for where the list does not say
+	taking   map[int64]bool   // lines of which a member of a package is at work
+	taken    *sync.Cond       // one of them no longer
+	arrived  batch            // what waits to be moved to the version's folder
+	vacated  map[uint32]bool  // folders that an earlier run took files from
+	aside    *extsort.Sorter  // items of files that are not where the list says
+	astray   int64            // how many of these were not found yet
+
+	moving sync.Mutex // one batch is moved at a time
 }
 
-// file is a new file.
-type file struct {
-	path    string
-	size    int64
-	hash    manifest.Hash
-	pkg     string // the package it is in, "" where the list does not say
-	have    bool   // verified, and in the version's folder or about to be
-	fetched bool   // by this run
-	problem string // why the copy that came was not kept
+// pkg is what the list says of a package.
+type pkg struct {
+	lacking int  // how many of its files are not here yet
+	listed  bool // by the bucket
+}
+
+func (r *run) newJob(b *backup) *job {
+	name := b.name.String()
+	j := &job{
+		run: r, b: b, dir: name, download: downloadDir + "/" + name, report: &Backup{Name: name},
+		rerun: r.disk.isDir(name), folders: searchOrder(b.name, r.local[b.name.Storage()]), ordinal: map[backupname.Name]uint32{},
+		open: newFolders(r.disk), aside: extsort.New(sortMemory),
+		troubles: map[int64]string{}, packages: map[string]*pkg{}, taking: map[int64]bool{}, vacated: map[uint32]bool{},
+	}
+	j.taken = sync.NewCond(&j.mu)
+	j.buffers.New = func() any { return newBuffers() }
+	for i, n := range j.folders {
+		j.ordinal[n] = fromFolder + uint32(i)
+	}
+	for _, p := range b.packages {
+		j.packages[packageName(p.Key)] = &pkg{listed: true}
+	}
+	return j
+}
+
+func (j *job) close() {
+	j.open.abandon()
+	j.aside.Close()
+	if j.list != nil {
+		j.list.close()
+	}
 }
 
 // archive brings one backup into the archive, and its list into the bucket.
 func (r *run) archive(ctx context.Context, b *backup) (err error) {
-	name := b.name.String()
-	j := &job{
-		run: r, b: b, dir: name, download: downloadDir + "/" + name, report: &Backup{Name: name},
-		files: map[string]*file{}, lacking: map[string]int{}, made: map[string]bool{},
-		listed: map[backupname.Name]lineSet{}, touched: map[string]bool{}, emptied: map[string]string{},
-	}
+	j := r.newJob(b)
+	defer j.close()
 	began := time.Now()
 	defer func() {
 		if err != nil {
@@ -59,8 +92,6 @@ func (r *run) archive(ctx context.Context, b *backup) (err error) {
 		j.report.Seconds = time.Since(began).Seconds()
 		r.report.Backups = append(r.report.Backups, *j.report)
 	}()
-	j.rerun = r.disk.isDir(name)
-	j.folders = searchOrder(b.name, r.local[b.name.Storage()])
 	if r.DryRun {
 		return j.preview(ctx)
 	}
@@ -103,10 +134,10 @@ func (j *job) bring(ctx context.Context) error {
 	if err := j.authenticate(ctx); err != nil {
 		return err
 	}
-	if err := j.eachFetched(j.unique(j.note)); err != nil {
+	if err := j.index(ctx); err != nil {
 		return err
 	}
-	if err := j.mkdir(j.dir); err != nil {
+	if err := j.disk.mkdirAll(j.dir); err != nil {
 		return err
 	}
 	j.know(j.b.name) // should this fail half way, the next backup's files may be there
@@ -116,23 +147,33 @@ func (j *job) bring(ctx context.Context) error {
 	if err := j.fetchPackages(ctx); err != nil {
 		return err
 	}
+	if err := j.carryAll(ctx); err != nil {
+		return err
+	}
 	return j.writeList(ctx)
 }
 
 func (j *job) isNew(e *manifest.Entry) bool { return e.Backup == j.b.name }
 
-// note counts an entry, and remembers a new file.
-func (j *job) note(e *manifest.Entry) error {
+// whence says where a line says that its file lies.
+func (j *job) whence(e *manifest.Entry) uint32 {
+	if j.isNew(e) {
+		return fromPackage
+	}
+	if i, ok := j.ordinal[e.Backup]; ok {
+		return i
+	}
+	return fromElsewhere
+}
+
+// note counts an entry, and what its package lacks.
+func (j *job) note(e *manifest.Entry) {
 	j.count(e)
 	first, _, _ := strings.Cut(e.SealedPath, "/")
 	j.odd = j.odd || first == "download"
 	if j.isNew(e) {
-		// Cloned, because a part of a line keeps all of the line in memory.
-		path := strings.Clone(e.SealedPath)
-		j.files[path] = &file{path: path, size: e.SealedSize, hash: e.SealedSHA512, pkg: strings.Clone(e.Package)}
-		j.lacking[e.Package]++
+		j.pack(e.Package).lacking++
 	}
-	return nil
 }
 
 func (j *job) count(e *manifest.Entry) {
@@ -144,31 +185,53 @@ func (j *job) count(e *manifest.Entry) {
 	}
 }
 
-// mkdir makes a folder once.
-func (j *job) mkdir(dir string) error {
-	if j.made[dir] {
-		return nil
+// maxUnlisted is how many packages of which the bucket knows nothing are told
+// apart: a list can name any number.
+const maxUnlisted = 10_000
+
+// pack finds a package by its name. What cannot be one's name, and what is too
+// much, counts as not said.
+func (j *job) pack(name string) *pkg {
+	p := j.packages[name]
+	if p == nil {
+		if len(name) > 255 || strings.Contains(name, "/") || len(j.packages) > len(j.b.packages)+maxUnlisted {
+			name = ""
+		}
+		if p = j.packages[name]; p == nil {
+			p = &pkg{}
+			j.packages[strings.Clone(name)] = p // a part of a line keeps all of it in memory
+		}
 	}
-	if err := j.disk.mkdirAll(dir); err != nil {
-		return err
-	}
-	j.made[dir] = true
-	return nil
+	return p
 }
 
-// move renames a file into the version's folder.
-func (j *job) move(from, sealedPath string) error {
-	to := j.dir + "/" + sealedPath
-	if err := j.mkdir(path.Dir(to)); err != nil {
-		return err
+// maxTroubles is of how many files it is kept what is wrong with them.
+const maxTroubles = 10 * maxProblems
+
+// trouble notes why a file cannot be had. With j.mu held.
+func (j *job) trouble(number int64, what string) {
+	j.here.clear(number)
+	j.troubled.set(number)
+	if len(j.troubles) < maxTroubles {
+		j.troubles[number] = shortened(what)
 	}
-	if err := j.disk.rename(from, to); err != nil {
-		return err
+}
+
+// blame reports a file that is not here, by the path that people know it by.
+func (j *job) blame(number int64, e *manifest.Entry) {
+	path := e.Path
+	if j.isNew(e) {
+		path = e.SealedPath
 	}
-	for dir := path.Dir(to); dir != "." && !j.touched[dir]; dir = path.Dir(dir) {
-		j.touched[dir] = true
+	what, known := j.troubles[number]
+	switch {
+	case known:
+		j.report.Damaged.add(path + ": " + what)
+	case j.troubled.has(number):
+		j.report.Damaged.add(path)
+	default:
+		j.report.Missing.add(path)
 	}
-	return nil
 }
 
 // preview reports what would be done.
@@ -180,25 +243,29 @@ func (j *job) preview(ctx context.Context) error {
 	if list != "" {
 		return j.compare(ctx, list)
 	}
-	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)
+	copied, err := tempFile()
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	if err := j.copyList(ctx, copied); err != nil {
+		return err
+	}
 	for _, p := range j.b.packages {
 		j.report.Fetched += p.Size
 	}
-	return j.each(body, j.unique(func(e *manifest.Entry) error {
-		j.count(e)
-		if j.isNew(e) {
-			return nil
-		}
-		place, err := j.find(ctx, e)
-		if err == nil && !place.found {
-			j.report.Missing.add(e.Path)
-		}
+	if err := j.index(ctx); err != nil {
 		return err
-	}))
+	}
+	if err := j.carryAll(ctx); err != nil {
+		return err
+	}
+	number := int64(-1)
+	return each(j.list.key, j.list.reader(), func(e *manifest.Entry) error {
+		if number++; !j.isNew(e) && !j.here.has(number) {
+			j.blame(number, e)
+		}
+		return ctx.Err()
+	})
 }
 
 func (j *job) log() {
@@ -209,4 +276,36 @@ func (j *job) log() {
 			j.Logger.Error("backup incomplete", "backup", b.Name, "problem", what, "count", p.Count, "first", p.First)
 		}
 	}
+}
+
+// problem adds one to those of the report.
+func (j *job) problem(p *Problems, format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p.add(fmt.Sprintf(format, args...))
+}
+
+// versionOf is the folder that a item's from stands for.
+func (j *job) versionOf(from uint32) (backupname.Name, bool) {
+	if i := int(from) - fromFolder; i >= 0 {
+		return j.folders[i], true
+	}
+	return backupname.Name{}, false
+}
+
+// searchOrder says where the files that a backup carries over may lie: in
+// older folders, the newest first, and, where the backup is archived late, in
+// newer ones.
+func searchOrder(name backupname.Name, folders []backupname.Name) []backupname.Name {
+	var older, newer []backupname.Name
+	for _, f := range folders {
+		switch c := backupname.Compare(f, name); {
+		case c < 0:
+			older = append(older, f)
+		case c > 0:
+			newer = append(newer, f)
+		}
+	}
+	slices.Reverse(older)
+	return append(older, newer...)
 }

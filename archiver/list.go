@@ -1,23 +1,34 @@
 package archiver
 
 import (
-	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
-	"path"
+	"iter"
+	"os"
 
+	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
 )
 
-// fetchList keeps a copy of the backup's list, which is read twice.
+// sortMemory is what each sorting takes, of which a job does up to four at once,
+// and as much again for its temporary file's buffers.
+const sortMemory = 4 << 20
+
+// backupList is the backup's list, of which nothing is in memory but where its
+// lines are. After index all may be called at once.
+type backupList struct {
+	key    string // in the bucket
+	file   *os.File
+	lines  int64
+	sealed *extsort.Sorter // a item for each line
+	fresh  *lookup         // the lines of new files, by sealed path
+}
+
+// fetchList keeps a copy of the backup's list, which is read more than once.
 func (j *job) fetchList(ctx context.Context) error {
-	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
 	if err := j.disk.removeAll(fetchedList); err != nil {
 		return err
 	}
@@ -25,120 +36,199 @@ func (j *job) fetchList(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err := io.Copy(f, body); err != nil {
-		return fmt.Errorf("fetching %s: %w", j.b.backupInfo.Key, err)
+	if err := errors.Join(j.copyList(ctx, f), f.Close()); err != nil {
+		return err
 	}
-	return f.Close()
+	j.list.file, err = j.disk.root.Open(fetchedList)
+	return err
 }
 
-func (j *job) eachFetched(do func(*manifest.Entry) error) error {
-	f, err := j.disk.root.Open(fetchedList)
+func (j *job) copyList(ctx context.Context, to *os.File) error {
+	j.list = &backupList{key: j.b.backupInfo.Key, file: to, sealed: extsort.New(sortMemory), fresh: newLookup()}
+	body, err := j.Store.Get(ctx, j.list.key, 0, -1)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return j.each(f, do)
+	defer body.Close()
+	if _, err := io.Copy(to, body); err != nil {
+		return fmt.Errorf("fetching %s: %w", j.list.key, err)
+	}
+	return nil
 }
 
-// each reads the backup's list.
-func (j *job) each(r io.Reader, do func(*manifest.Entry) error) error {
+func (l *backupList) close() {
+	l.file.Close()
+	l.sealed.Close()
+	l.fresh.close()
+}
+
+// reader reads the list from its beginning.
+func (l *backupList) reader() io.Reader { return io.NewSectionReader(l.file, 0, 1<<62) }
+
+// each reads a list's lines in their order.
+func each(key string, r io.Reader, do func(*manifest.Entry) error) error {
 	for e, err := range manifest.Read(r) {
 		if err == nil {
 			err = do(&e)
 		}
 		if err != nil {
-			return fmt.Errorf("the list %s: %w", j.b.backupInfo.Key, err)
+			return fmt.Errorf("the list %s: %w", key, err)
 		}
 	}
 	return nil
 }
 
-// unique refuses a list in which a path comes twice, or is a folder of others:
-// which line would hold?
-func (j *job) unique(do func(*manifest.Entry) error) func(*manifest.Entry) error {
-	paths, folders, sealed := textSet{}, textSet{}, textSet{}
-	return func(e *manifest.Entry) error {
-		if !paths.add(e.Path) {
-			return fmt.Errorf("%w: the path %q is listed twice", manifest.ErrInvalid, e.Path)
-		}
-		for dir := path.Dir(e.Path); dir != "." && folders.add(dir); dir = path.Dir(dir) {
-			if paths.has(dir) {
-				return fmt.Errorf("%w: the path %q is a file and a folder", manifest.ErrInvalid, dir)
+// index reads the list, counts what it holds, and refuses one that cannot be
+// right.
+func (j *job) index(ctx context.Context) error {
+	l := j.list
+	paths := extsort.New(sortMemory)
+	defer paths.Close()
+	starts := newLineStarts(l.reader())
+	var key []byte
+	err := each(l.key, starts, func(e *manifest.Entry) error {
+		at := line{l.lines, starts.next()}
+		l.lines++
+		j.note(e)
+		if j.isNew(e) {
+			if err := l.fresh.add(e.SealedPath, at); err != nil {
+				return err
 			}
 		}
-		if folders.has(e.Path) {
-			return fmt.Errorf("%w: the path %q is a file and a folder", manifest.ErrInvalid, e.Path)
+		r := item{number: at.number, offset: at.offset, size: e.SealedSize, from: j.whence(e)}
+		key = r.appendTo(key[:0], e.SealedPath)
+		if err := l.sealed.Add(key); err != nil {
+			return err
 		}
-		if !sealed.add(e.SealedPath) {
-			return fmt.Errorf("%w: the sealed path %q is listed twice", manifest.ErrInvalid, e.SealedPath)
+		key = treeKey(key[:0], e.Path)
+		return errors.Join(paths.Add(key), ctx.Err())
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(unique(paths), uniqueSealed(l.sealed)); err != nil {
+		return fmt.Errorf("the list %s: %w", l.key, err)
+	}
+	j.here, j.fetched, j.troubled = newBits(l.lines), newBits(l.lines), newBits(l.lines)
+	return l.fresh.build()
+}
+
+// unique refuses a list in which a path comes twice, or is a folder of others:
+// which line would hold?
+func unique(paths *extsort.Sorter) error {
+	var last []byte
+	for key, err := range paths.All() {
+		switch {
+		case err != nil:
+			return err
+		case last == nil || !bytes.HasPrefix(key, last):
+		case len(key) == len(last):
+			return fmt.Errorf("%w: the path %.1000q is listed twice", manifest.ErrInvalid, pathOfTreeKey(last))
+		default:
+			return fmt.Errorf("%w: the path %.1000q is a file and a folder", manifest.ErrInvalid, pathOfTreeKey(last))
 		}
-		return do(e)
+		last = append(last[:0], key...)
+	}
+	return nil
+}
+
+func pathOfTreeKey(key []byte) string {
+	return string(bytes.ReplaceAll(key[:len(key)-1], []byte{0}, []byte("/")))
+}
+
+func uniqueSealed(items *extsort.Sorter) error {
+	var last []byte
+	for b, err := range items.All() {
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(keyOf(b), last) {
+			r := new(decoder).item(b)
+			return fmt.Errorf("%w: the sealed path %.1000q is listed twice", manifest.ErrInvalid, r.path())
+		}
+		last = append(last[:0], keyOf(b)...)
+	}
+	return nil
+}
+
+// entry reads a line.
+func (l *backupList) entry(offset int64) (manifest.Entry, error) {
+	for size := 2 << 10; ; size *= 8 {
+		b := make([]byte, size)
+		n, err := l.file.ReadAt(b, offset)
+		if end := bytes.IndexByte(b[:n], '\n'); end >= 0 {
+			return manifest.ParseLine(string(b[:end]))
+		}
+		if err != nil { // also the end: the list was read before, and had a line there
+			return manifest.Entry{}, fmt.Errorf("reading the list %s again: %w", l.key, err)
+		}
 	}
 }
 
-// compare reports what a list that an interrupted run wrote leaves out of the
-// backup's list. The local list is the truth.
-func (j *job) compare(ctx context.Context, list string) error {
-	have, err := j.readList(list)
+// newFile finds a new file by its sealed path.
+func (l *backupList) newFile(sealedPath string) (*manifest.Entry, int64, error) {
+	lines, err := l.fresh.find(sealedPath)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	body, err := j.Store.Get(ctx, j.b.backupInfo.Key, 0, -1)
-	if err != nil {
-		return err
+	for _, at := range lines {
+		e, err := l.entry(at.offset)
+		if err != nil {
+			return nil, 0, err
+		}
+		if e.SealedPath == sealedPath {
+			return &e, at.number, nil
+		}
 	}
-	defer body.Close()
-	return j.each(body, func(e *manifest.Entry) error {
-		j.count(e)
-		if !have.has(e) {
-			j.report.Missing.add(e.Path)
+	return nil, 0, nil
+}
+
+// chunkRecords is how many files a goroutine is given at once.
+const (
+	chunkRecords = 64
+	chunkBytes   = 64 << 10
+)
+
+// chunks yields the items of a sorter that want wants, in their order.
+func chunks(s *extsort.Sorter, want func(*item) bool) iter.Seq2[[]item, error] {
+	return func(yield func([]item, error) bool) {
+		var d decoder
+		var chunk []item
+		size := 0
+		for b, err := range s.All() {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			r := d.item(b)
+			if !want(&r) {
+				continue
+			}
+			chunk = append(chunk, r)
+			if size += len(b); len(chunk) == chunkRecords || size > chunkBytes {
+				if !yield(chunk, nil) {
+					return
+				}
+				chunk, size = nil, 0
+			}
+		}
+		if len(chunk) > 0 {
+			yield(chunk, nil)
+		}
+	}
+}
+
+// forEach has goroutines do something for each item.
+func forEach(do func(context.Context, *item) error) func(context.Context, []item) error {
+	return func(ctx context.Context, chunk []item) error {
+		for i := range chunk {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := do(ctx, &chunk[i]); err != nil {
+				return err
+			}
 		}
 		return nil
-	})
-}
-
-// textSet holds texts as hashes of 128 bits, to be small.
-type textSet map[[2]uint64]struct{}
-
-var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
-
-func textKey(s string) [2]uint64 {
-	return [2]uint64{maphash.String(seeds[0], s), maphash.String(seeds[1], s)}
-}
-
-func (t textSet) add(s string) (isNew bool) {
-	n := len(t)
-	t[textKey(s)] = struct{}{}
-	return len(t) > n
-}
-
-func (t textSet) has(s string) bool {
-	_, ok := t[textKey(s)]
-	return ok
-}
-
-// lineSet holds which sealed file lies at which sealed path.
-type lineSet struct{ set textSet }
-
-func lineText(e *manifest.Entry) string { return string(e.SealedSHA512[:]) + e.SealedPath }
-
-func (l lineSet) has(e *manifest.Entry) bool {
-	return l.set.has(lineText(e))
-}
-
-func (j *job) readList(list string) (lineSet, error) {
-	f, err := j.disk.root.Open(list)
-	if err != nil {
-		return lineSet{}, err
 	}
-	defer f.Close()
-	set := textSet{}
-	for e, err := range manifest.Read(bufio.NewReader(f)) {
-		if err != nil {
-			return lineSet{}, fmt.Errorf("the list %s: %w", list, err)
-		}
-		set.add(lineText(&e))
-	}
-	return lineSet{set}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/chipster/firn/internal/faultfs"
@@ -127,7 +128,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	t.Run("nothing is written unasked", func(t *testing.T) {
 		t.Parallel()
-		testPowerLoss(t, 0, func(*world) {})
+		testPowerLoss(t, 0, func(*world) {}, nil)
 	})
 	// A file may have its new name, and none of its bytes.
 	t.Run("all but the bytes of files is", func(t *testing.T) {
@@ -136,16 +137,21 @@ func TestPowerLoss(t *testing.T) {
 			dir, err := os.Open(w.root)
 			must(t, err)
 			must(t, errors.Join(dir.Sync(), dir.Close()))
-		})
+		}, nil)
+	})
+	t.Run("the system cannot sync all at once", func(t *testing.T) {
+		t.Parallel()
+		testPowerLoss(t, 2, func(*world) {}, func(int) error { return syscall.ENOSYS })
 	})
 }
 
-func testPowerLoss(t *testing.T, first int, prepare func(*world)) {
+func testPowerLoss(t *testing.T, first int, prepare func(*world), syncfs func(int) error) {
 	d := newOnDisk(t)
 	before := d.versions(t)
 	var steps []string
 	var moments []moment
 	o := killOptions(d.world)
+	o.syncfs = syncfs
 	o.step = func(what string) {
 		prepare(d.world)
 		moments = append(moments, d.powerFails(t, steps))
@@ -184,30 +190,6 @@ func testPowerLoss(t *testing.T, first int, prepare func(*world)) {
 	}
 }
 
-// killed is what a step panics with, to end a run as a kill would: nothing of
-// Run cleans up.
-type killed struct{}
-
-// runUntil runs until before the first step that at picks, counted from 0.
-func (w *world) runUntil(t *testing.T, at func(n int, step string) bool) (steps []string) {
-	t.Helper()
-	defer func() {
-		if r := recover(); r != nil && r != any(killed{}) {
-			panic(r)
-		}
-	}()
-	o := killOptions(w)
-	o.step = func(what string) {
-		if at(len(steps), what) {
-			panic(killed{})
-		}
-		steps = append(steps, what)
-	}
-	_, err := Run(t.Context(), o)
-	must(t, err)
-	return steps
-}
-
 // checkRerun runs to the end what was killed after some steps, and lets the
 // power fail after each upload of a list, and in the end.
 func (d onDisk) checkRerun(t *testing.T, steps []string, before map[string][]version) {
@@ -243,12 +225,16 @@ func TestPowerLossAfterKill(t *testing.T) {
 	d := newOnDisk(t)
 	before := d.versions(t)
 	clean := d.powerFails(t, nil)
-	all := d.runUntil(t, func(int, string) bool { return false })
+	var all []string
+	o := killOptions(d.world)
+	o.step = func(what string) { all = append(all, what) }
+	_, err := Run(t.Context(), o)
+	must(t, err)
 	for i := 0; i < len(all); i += faultfs.Stride(4) {
 		t.Run(strings.ReplaceAll(fmt.Sprint(i, " killed before ", all[i]), "/", " "), func(t *testing.T) {
 			m := moment{disk: clean.disk.Snapshot(t), bucket: copied(t, clean.bucket)}
 			d := onDisk{m.recover(t), m.disk}
-			d.checkRerun(t, d.runUntil(t, func(n int, _ string) bool { return n == i }), before)
+			d.checkRerun(t, d.killedRun(t, fmt.Sprint(i)), before)
 		})
 	}
 }
@@ -259,12 +245,9 @@ func TestPowerLossAfterKilledRename(t *testing.T) {
 	t.Parallel()
 	d := newOnDisk(t)
 	before := d.versions(t)
-	var list string
-	steps := d.runUntil(t, func(_ int, what string) bool {
-		to, ok := strings.CutPrefix(what, "rename ")
-		list = to
-		return ok && strings.HasSuffix(to, "/archive-info")
-	})
+	steps := d.killedRun(t, "rename */archive-info")
+	d.now = start.AddDate(0, 0, -1)
+	list := d.nameAt(t, "fs").String() + "/archive-info" // of the first one that waits
 	must(t, os.Rename(filepath.Join(d.root, newList), filepath.Join(d.root, list)))
 	d.checkRerun(t, steps, before)
 }

@@ -1,20 +1,19 @@
 package archiver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 )
 
-// writeList carries the files that are still current forward, line by line, and
-// writes the version's list. With it the folder is a version.
+// writeList writes the version's list: the lines whose files are here, in their
+// order. With it the folder is a version.
 func (j *job) writeList(ctx context.Context) error {
 	if err := j.disk.removeAll(newList); err != nil {
 		return err
@@ -25,13 +24,17 @@ func (j *job) writeList(ctx context.Context) error {
 	}
 	defer out.Close()
 	lines := manifest.NewWriter(out)
-	err = j.eachFetched(func(e *manifest.Entry) error {
-		there, err := j.place(ctx, e)
-		if err != nil || !there {
-			return err
+	number, installation := int64(-1), ""
+	err = each(j.list.key, j.list.reader(), func(e *manifest.Entry) error {
+		number++
+		installation = cmp.Or(installation, e.Installation)
+		if !j.here.has(number) {
+			j.blame(number, e)
+			return nil
 		}
-		e.Backup = j.b.name
-		return lines.Write(e)
+		// Whose list it is stands on the first line, whichever that is now.
+		e.Backup, e.Installation, installation = j.b.name, installation, ""
+		return errors.Join(lines.Write(e), ctx.Err())
 	})
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
@@ -54,28 +57,14 @@ func (j *job) writeList(ctx context.Context) error {
 	return j.disk.fsync(j.dir)
 }
 
-// place brings a listed file into the version's folder and tells whether it is
-// there.
-func (j *job) place(ctx context.Context, e *manifest.Entry) (bool, error) {
-	if j.isNew(e) {
-		return j.files[e.SealedPath].have, nil // reported when it did not come
-	}
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	damaged := j.report.Damaged.Count
-	there, err := j.carry(ctx, e)
-	if !there && err == nil && j.report.Damaged.Count == damaged {
-		j.report.Missing.add(e.Path)
-	}
-	return there, err
-}
-
 // tidy removes what is of no use any more, and makes sure that all moves
 // survive a crash before the list says that they do.
 func (j *job) tidy() error {
-	for _, dir := range slices.Backward(slices.Sorted(maps.Keys(j.emptied))) {
-		j.disk.removeEmpty(dir, j.emptied[dir])
+	if err := j.open.close(); err != nil {
+		return err
+	}
+	if err := j.sweepVacated(); err != nil {
+		return err
 	}
 	j.disk.removeEmpty(j.dir+"/"+j.dir, j.dir) // the original makes one and never uses it
 	if !j.odd {
@@ -88,13 +77,23 @@ func (j *job) tidy() error {
 			return err
 		}
 	}
-	changed := []string{".", j.dir}
-	for dir := range j.touched {
-		if j.disk.isDir(dir) {
-			changed = append(changed, dir)
+	return j.disk.sync(".", j.dir)
+}
+
+// sweepVacated removes empty folders that an earlier run left where it took files
+// from, and was stopped.
+func (j *job) sweepVacated() error {
+	if j.rerun && len(j.folders) > 0 {
+		j.vacated[fromFolder] = true // a file may have come from there whatever the list says
+	}
+	for from := range j.vacated {
+		if version, ok := j.versionOf(from); ok {
+			if _, err := j.disk.sweep(version.String()); err != nil {
+				return err
+			}
 		}
 	}
-	return j.disk.sync(changed...)
+	return nil
 }
 
 // uploadPart is the memory that uploading a list takes, twice.

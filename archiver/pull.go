@@ -7,9 +7,9 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"maps"
-	"path"
+	"iter"
 	"slices"
 	"strings"
 
@@ -18,95 +18,78 @@ import (
 	"github.com/chipster/firn/internal/signature"
 )
 
-// resume finds the new files that an earlier run brought. What it had not
-// moved to the version's folder may be cut short, so the hash decides.
-func (j *job) resume(ctx context.Context) error {
-	// The original's archiver, killed, leaves its files in the last of these.
-	places := []string{j.dir, j.download, j.dir + "/download"}
-	places = slices.DeleteFunc(places, func(p string) bool { return !j.disk.isDir(p) })
-	arrived := map[string][]*file{}
-	for _, sealedPath := range slices.Sorted(maps.Keys(j.files)) {
-		f := j.files[sealedPath]
-		for _, place := range places {
-			ok, err := j.disk.holds(ctx, place+"/"+f.path, f.size, f.hash)
-			if err != nil {
-				return err
-			}
-			if ok {
-				j.got(f)
-				arrived[place] = append(arrived[place], f)
-				break
-			}
-		}
-	}
-	for _, place := range places {
-		if place == j.dir {
-			continue
-		}
-		if err := j.forward(place, arrived[place]); err != nil {
-			return err
-		}
-	}
-	return j.disk.removeAll(j.download)
-}
-
-func (j *job) got(f *file) {
-	f.have, f.problem = true, ""
-	j.lacking[f.pkg]--
-}
-
-func (j *job) lost(f *file, problem string) {
-	f.have, f.problem = false, problem
-	j.lacking[f.pkg]++
-}
-
-// fetchPackages fetches the packages that hold files which are not here yet.
+// fetchPackages fetches the packages that hold files which are not here yet,
+// several at once.
 func (j *job) fetchPackages(ctx context.Context) error {
-	packages := slices.SortedFunc(slices.Values(j.unlisted(j.b.packages)), func(a, b objstore.Object) int { return strings.Compare(a.Key, b.Key) })
-	packages = slices.DeleteFunc(packages, func(p objstore.Object) bool { return !j.wants(p.Key) })
 	var total int64
-	for _, p := range packages {
+	packages := j.lackedPackages()
+	for p := range packages {
 		total += p.Size
 	}
-	for _, p := range packages {
+	err := parallel(ctx, j.Workers, packages, func(ctx context.Context, p objstore.Object) error {
 		// A list that does not say what is where is satisfied early, perhaps.
 		if !j.wants(p.Key) {
-			continue
+			return nil
 		}
-		if err := j.fetch(ctx, p, total); errors.Is(err, objstore.ErrNotFound) {
+		err := j.fetch(ctx, p, total)
+		if errors.Is(err, objstore.ErrNotFound) {
 			j.Logger.Error("a package is not in the bucket", "package", p.Key, "error", err)
-		} else if err != nil {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("package %s: %w", p.Key, err)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for _, sealedPath := range slices.Sorted(maps.Keys(j.files)) {
-		switch f := j.files[sealedPath]; {
-		case f.have:
-		case f.problem != "":
-			j.report.Damaged.add(f.path + ": " + f.problem)
-		default:
-			j.report.Missing.add(f.path)
-		}
-	}
-	return nil
+	return j.forwardRest()
 }
 
-// unlisted adds the packages that the backup's list names and the bucket's does
-// not: that one may lag behind, while an object that is asked for is there.
-func (j *job) unlisted(packages []objstore.Object) []objstore.Object {
-	for name, lacking := range j.lacking {
-		known := slices.ContainsFunc(packages, func(p objstore.Object) bool { return packageName(p.Key) == name })
-		if lacking > 0 && !known && name != "" && !strings.Contains(name, "/") {
-			packages = append(packages, objstore.Object{Key: j.dir + "/" + name})
+// lackedPackages yields the bucket's packages that are wanted, in the order of their
+// keys, and those that the backup's list names and the bucket's does not: that one
+// may lag behind, while an object that is asked for is there. It has no errors.
+func (j *job) lackedPackages() iter.Seq2[objstore.Object, error] {
+	var unlisted []string
+	for name, p := range j.packages {
+		if p.lacking > 0 && !p.listed && name != "" {
+			unlisted = append(unlisted, j.dir+"/"+name)
 		}
 	}
-	return packages
+	slices.Sort(unlisted)
+	return func(yield func(objstore.Object, error) bool) {
+		for _, p := range j.b.packages {
+			if j.wants(p.Key) && !yield(p, nil) {
+				return
+			}
+		}
+		for _, key := range unlisted {
+			if !yield(objstore.Object{Key: key}, nil) {
+				return
+			}
+		}
+	}
 }
 
 // wants tells that a package holds something that is not here. Where a list
 // does not say what is in which package, as the original's do not, any may.
 func (j *job) wants(key string) bool {
-	return j.lacking[packageName(key)] > 0 || j.lacking[""] > 0
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lacks := func(name string) bool { p := j.packages[name]; return p != nil && p.lacking > 0 }
+	return lacks(packageName(key)) || lacks("")
+}
+
+// buffers are what fetching a package takes. They are used again for the next.
+type buffers struct {
+	in   *bufio.Reader
+	copy []byte
+	sum  hash.Hash
+}
+
+func newBuffers() *buffers {
+	return &buffers{in: bufio.NewReaderSize(nil, 256<<10), copy: make([]byte, 256<<10), sum: sha512.New()}
 }
 
 // fetch unpacks a package. What was whole is kept, also of a damaged package;
@@ -118,35 +101,35 @@ func (j *job) fetch(ctx context.Context, p objstore.Object, total int64) error {
 		return err
 	}
 	defer body.Close()
+	with := j.buffers.Get().(*buffers)
+	defer j.buffers.Put(with)
 	from := &source{r: body, read: func(n int) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
 		j.report.Fetched += int64(n)
 		j.Progress(j.report.Name, j.report.Fetched, total)
 	}}
-	var arrived []*file
-	members := tar.NewReader(bufio.NewReaderSize(from, 1<<20))
+	with.in.Reset(from)
+	members := tar.NewReader(with.in)
 	for {
 		h, err := members.Next()
 		if err == nil || errors.Is(err, tar.ErrInsecurePath) {
-			var f *file
-			if f, err = j.member(p.Key, h, members); f != nil {
-				arrived = append(arrived, f)
-			}
+			err = j.member(p.Key, h, members, with)
 		}
 		if from.err != nil {
 			return from.err
 		}
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if damage := (*damagedError)(nil); errors.As(err, &damage) || err != nil && h == nil {
-			j.report.Damaged.add(fmt.Sprintf("package %s: %v", p.Key, err))
-			break
+			j.problem(&j.report.Damaged, "package %s: %v", p.Key, err)
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return j.forward(j.download, arrived)
 }
 
 // source remembers an error of the store, which archive/tar would mix up with
@@ -172,35 +155,71 @@ type damagedError struct{ err error }
 func (e *damagedError) Error() string { return e.err.Error() }
 func (e *damagedError) Unwrap() error { return e.err }
 
+// reserved says what is wrong with a file that isReserved.
+const reserved = "the archive's own list has that name"
+
 // member takes a member of a package, if it is what the list says; else it
-// reports why not, and returns nil.
-func (j *job) member(key string, h *tar.Header, data io.Reader) (*file, error) {
-	f := j.files[h.Name]
-	unexpected := func(what string) (*file, error) {
-		j.report.Unexpected.add(fmt.Sprintf("package %s: %q: %s", key, h.Name, what))
-		return nil, nil
+// reports why not.
+func (j *job) member(key string, h *tar.Header, data io.Reader, with *buffers) error {
+	unexpected := func(what string) error {
+		j.problem(&j.report.Unexpected, "package %s: %q: %s", key, h.Name, what)
+		return nil
 	}
 	switch {
 	case strings.Trim(h.Name, "~/") == "" && h.Name != "":
-		return nil, nil // an attempt that the uploader gave up
+		return nil // an attempt that the uploader gave up
 	case h.Typeflag != tar.TypeReg:
 		return unexpected("not a regular file")
 	case isSparse(h):
 		return unexpected("a sparse file, which can be of any size")
-	case f == nil:
-		return unexpected("not listed")
-	case f.have && f.fetched:
-		return unexpected("comes twice")
-	case f.have:
-		return nil, nil // an earlier run brought it
-	case isReserved(f.path):
-		f.problem = "the archive's own list has that name"
-		return nil, nil
-	case h.Size != f.size:
-		f.problem = fmt.Sprintf("%d bytes, listed with %d", h.Size, f.size)
-		return nil, nil
 	}
-	return j.unpack(f, data)
+	e, number, err := j.list.newFile(h.Name)
+	if err != nil {
+		return err
+	}
+	if e == nil {
+		return unexpected("not listed")
+	}
+	have, fetched := j.begin(number)
+	defer j.end(number)
+	problem := ""
+	switch {
+	case have && fetched:
+		return unexpected("comes twice")
+	case have:
+		return nil // an earlier run brought it
+	case isReserved(e.SealedPath):
+		problem = reserved
+	case h.Size != e.SealedSize:
+		problem = fmt.Sprintf("%d bytes, listed with %d", h.Size, e.SealedSize)
+	default:
+		problem, err = j.unpack(e, number, data, with)
+	}
+	if problem != "" {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.trouble(number, problem)
+	}
+	return err
+}
+
+// begin waits until nobody else has a member of that line at work, of another
+// package, and tells whether the file is here, and whether this run brought it.
+func (j *job) begin(number int64) (have, fetched bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.taking[number] {
+		j.taken.Wait()
+	}
+	j.taking[number] = true
+	return j.here.has(number), j.fetched.has(number)
+}
+
+func (j *job) end(number int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.taking, number)
+	j.taken.Broadcast()
 }
 
 // isSparse tells a file of which the package does not have all bytes.
@@ -219,41 +238,42 @@ func isReserved(sealedPath string) bool {
 	return manifest.IsListName(strings.TrimSuffix(first, signature.Suffix))
 }
 
-// unpack writes one file to where files arrive, and checks it on the way.
-func (j *job) unpack(f *file, data io.Reader) (*file, error) {
-	to := j.download + "/" + f.path
-	sum := sha512.New()
-	err := j.write(to, io.TeeReader(data, sum))
+// unpack writes one file to where files arrive, checks it on the way, and says
+// what is wrong with it.
+func (j *job) unpack(e *manifest.Entry, number int64, data io.Reader, with *buffers) (problem string, err error) {
+	name := arrivalName(number)
+	with.sum.Reset()
+	err = j.write(name, io.TeeReader(data, with.sum), with.copy)
 	if isUnplaceable(err) {
-		f.problem = err.Error()
-		return nil, nil
+		return err.Error(), nil
 	}
 	if err != nil {
-		return nil, err
+		return "", fmt.Errorf("%s: %w", e.SealedPath, err)
 	}
-	if manifest.Hash(sum.Sum(nil)) != f.hash {
-		f.problem = "SHA-512 differs from the listed one"
-		return nil, j.disk.removeAll(to)
+	if manifest.Hash(with.sum.Sum(nil)) != e.SealedSHA512 {
+		return "SHA-512 differs from the listed one", j.disk.removeAll(j.download + "/" + name)
 	}
-	j.got(f)
-	f.fetched = true
-	return f, nil
+	j.mu.Lock()
+	pack := j.pack(e.Package)
+	j.got(number, pack)
+	j.fetched.set(number)
+	j.mu.Unlock()
+	return "", j.arrive(arrival{j.download, name, e.SealedPath, number, pack}, e.SealedSize)
 }
 
-func (j *job) write(to string, data io.Reader) error {
-	if err := j.mkdir(path.Dir(to)); err != nil {
-		return err
-	}
-	out, err := j.disk.create(to)
+func (j *job) write(name string, data io.Reader, buffer []byte) error {
+	dir, err := j.open.get(j.download, true)
 	if err != nil {
 		return err
 	}
-	if j.buffer == nil {
-		j.buffer = make([]byte, 1<<20)
+	defer j.open.put(dir)
+	out, err := j.open.create(dir, name)
+	if err != nil {
+		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{out}, &memberReader{data}, j.buffer)
+	_, err = io.CopyBuffer(struct{ io.Writer }{out}, &memberReader{data}, buffer)
 	if err = errors.Join(err, out.Close()); err != nil {
-		return errors.Join(err, j.disk.removeAll(to))
+		return errors.Join(err, j.disk.removeAll(j.download+"/"+name))
 	}
 	return nil
 }
@@ -267,30 +287,4 @@ func (r *memberReader) Read(p []byte) (int, error) {
 		err = &damagedError{err}
 	}
 	return n, err
-}
-
-// forward moves files that arrived whole into the version's folder: from there
-// on they are never fetched again.
-func (j *job) forward(from string, files []*file) error {
-	paths := make([]string, 0, len(files))
-	for _, f := range files {
-		paths = append(paths, from+"/"+f.path)
-	}
-	if len(files) == 0 {
-		return nil
-	}
-	if err := j.disk.sync(paths...); err != nil {
-		return err
-	}
-	for i, f := range files {
-		err := j.move(paths[i], f.path)
-		if isUnplaceable(err) {
-			j.lost(f, err.Error())
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -55,11 +55,16 @@ const maxProblem = 1000
 
 func (p *Problems) add(what string) {
 	if p.Count++; len(p.First) < maxProblems {
-		if len(what) > maxProblem {
-			what = what[:maxProblem] + "…"
-		}
-		p.First = append(p.First, strings.Clone(what))
+		p.First = append(p.First, shortened(what))
 	}
+}
+
+// shortened is a text of its own, which keeps no other in memory.
+func shortened(what string) string {
+	if len(what) > maxProblem {
+		what = what[:maxProblem] + "…"
+	}
+	return strings.Clone(what)
 }
 
 func (r *Report) incomplete() bool {

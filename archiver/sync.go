@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // sync makes files and folders survive a crash: all of the file system with one
@@ -13,14 +11,30 @@ import (
 // Linux reports failed writes there since 5.8.
 func (d *disk) sync(paths ...string) error {
 	d.step("sync")
-	err := unix.Syncfs(int(d.dir.Fd()))
-	if errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EINVAL) {
+	err := d.syncfs(int(d.dir.Fd()))
+	if isUnsupported(err) {
 		return d.fsync(paths...)
 	}
 	if err != nil {
 		return fmt.Errorf("syncing the file system of %s: %w", d.root.Name(), err)
 	}
 	return nil
+}
+
+// syncsAll tells whether sync does all of the file system. Where it does not,
+// folders are synced one by one when they are left.
+func (d *disk) syncsAll() (bool, error) {
+	d.asked.Do(func() {
+		err := d.syncfs(int(d.dir.Fd()))
+		if d.all = !isUnsupported(err); d.all {
+			d.failed = err // which the system tells once
+		}
+	})
+	return d.all, d.failed
+}
+
+func isUnsupported(err error) bool {
+	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EINVAL)
 }
 
 func (d *disk) fsync(paths ...string) error {

@@ -54,6 +54,7 @@ Examples:
    firn archive /mnt/archive --store file:///backup --dry-run
    firn archive /mnt/archive --config /opt/chipster/conf/chipster.yaml --json`,
 		Flags: append(append(archiveFlags(),
+			&cli.IntFlag{Name: "workers", Usage: "fetch `N` packages at once, 1 MiB of memory each (default: 4)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
 		), reportFlags()...),
 		Action: archive,
@@ -99,6 +100,9 @@ const archiveJob = "archive"
 func archiveWith(c *cli.Context, o archiver.Options, run *runs.Active) (*archiver.Report, error) {
 	var err error
 	o.Logger = logger(c)
+	if o.Workers = c.Int("workers"); c.IsSet("workers") && o.Workers < 1 {
+		return nil, usagef("--workers must be at least 1")
+	}
 	if o.Retention, err = retentionOf(c); err != nil {
 		return nil, err
 	}
