@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chipster/firn/internal/backupname"
@@ -16,6 +15,7 @@ import (
 	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/shard"
 	"github.com/chipster/firn/internal/signature"
 )
 
@@ -29,7 +29,12 @@ type backup struct {
 	now        func() time.Time
 	patience   time.Duration // between two attempts to be the only upload
 
+	installation string // what the lists say whose they are; "": nothing
+	formerly     string // another name of it, that is no other's
+	shard        shard.Shard
+
 	name    backupname.Name
+	newest  backupname.Name // the newest complete backup; zero: there is none
 	base    backupname.Name // the newest archive; zero: there is none
 	resumed *inBucket       // the unfinished backup that this one goes on with; nil: a new one
 	lease   *lease
@@ -61,7 +66,12 @@ func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ cont
 	const attempts = 4
 	var bucket []*inBucket
 	for n := 1; ; n++ {
-		if b.name, err = backupname.New(storage, b.now()); err != nil {
+		if b.shard.IsZero() {
+			b.name, err = backupname.New(storage, b.now())
+		} else {
+			err = b.meet(ctx, storage)
+		}
+		if err != nil {
 			return nil, err
 		}
 		bucket, err = b.acquire(ctx)
@@ -87,7 +97,7 @@ func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ cont
 
 // acquire writes a lease and looks for those of others.
 func (b *backup) acquire(ctx context.Context) (bucket []*inBucket, err error) {
-	b.lease = newLease(b.store, b.name, b.now())
+	b.lease = newLease(b.store, b.name, b.shard, b.now())
 	if err = b.lease.Beat(ctx); err == nil {
 		b.began = b.lease.written
 		if bucket, err = look(ctx, b.store, b.name.Storage()); err == nil {
@@ -109,7 +119,7 @@ func (b *backup) acquire(ctx context.Context) (bucket []*inBucket, err error) {
 func (b *backup) alone(ctx context.Context, bucket []*inBucket) error {
 	for _, other := range bucket {
 		for _, l := range other.leases {
-			if l.Key == b.lease.key {
+			if l.Key == b.lease.key || b.isFellow(other, l) {
 				continue
 			}
 			who, err := holder(ctx, b.store, l, b.began)
@@ -128,11 +138,10 @@ func (b *backup) alone(ctx context.Context, bucket []*inBucket) error {
 // choose finds what the backup builds on, and whether it goes on with one that
 // an earlier run began.
 func (b *backup) choose(bucket []*inBucket, resume bool) error {
-	var newest backupname.Name
 	var unfinished *inBucket
 	for _, other := range bucket {
 		if other.committed {
-			newest = other.name
+			b.newest = other.name
 			unfinished = nil
 		} else if other.unfinished() {
 			unfinished = other
@@ -141,8 +150,14 @@ func (b *backup) choose(bucket []*inBucket, resume bool) error {
 			b.base = other.name
 		}
 	}
-	if !newest.IsZero() && backupname.Compare(newest, b.name) >= 0 {
-		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, b.now().UTC().Format(time.RFC3339), newest)
+	if !b.newest.IsZero() && backupname.Compare(b.newest, b.name) >= 0 {
+		return fmt.Errorf("%w: it is %s, and there is %s; set the clock", ErrClock, b.now().UTC().Format(time.RFC3339), b.newest)
+	}
+	if !b.shard.IsZero() {
+		unfinished = nil
+		if i := slices.IndexFunc(bucket, func(other *inBucket) bool { return other.name == b.name }); i >= 0 {
+			b.resumed = bucket[i]
+		}
 	}
 	if resume && unfinished != nil {
 		if age := b.now().Sub(unfinished.name.Time()); age >= 0 && age < resumeFor {
@@ -153,16 +168,12 @@ func (b *backup) choose(bucket []*inBucket, resume bool) error {
 	return nil
 }
 
-// publish uploads the list. From then on the backup exists.
-func (b *backup) publish(ctx context.Context, entries []manifest.Entry) error {
+// publish uploads the list, whose lines have no line feeds yet. kept are the keys
+// of the packages, and of lists of packages, that are the backup's. From then on
+// the backup exists.
+func (b *backup) publish(ctx context.Context, lines iter.Seq2[[]byte, error], kept map[string]bool) error {
 	if err := b.confirm(ctx); err != nil {
 		return err
-	}
-	packages := map[string]bool{}
-	for i := range entries {
-		if entries[i].Backup == b.name {
-			packages[b.key(entries[i].Package)] = true
-		}
 	}
 	// What cannot be deleted here the archiver deletes after some days.
 	tell := func(err error) {
@@ -170,11 +181,11 @@ func (b *backup) publish(ctx context.Context, entries []manifest.Entry) error {
 			b.log.Log(ctx, levelOf(err), "not all that is of no use any more could be deleted", "storage", b.name.Storage(), "error", err)
 		}
 	}
-	tell(b.sweep(ctx, packages))
-	if err := b.putList(ctx, b.key(manifest.BackupInfo), entries); err != nil {
+	tell(b.sweep(ctx, kept))
+	if err := b.putList(ctx, b.key(manifest.BackupInfo), lines); err != nil {
 		return err
 	}
-	tell(b.deletePackageLists(ctx, packages))
+	tell(b.deletePackageLists(ctx, kept))
 	return nil
 }
 
@@ -210,45 +221,6 @@ func (b *backup) confirm(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-// putList uploads a list, and before it its signature: a list is never there
-// without.
-func (b *backup) putList(ctx context.Context, key string, entries []manifest.Entry) error {
-	slices.SortFunc(entries, func(a, b manifest.Entry) int { return strings.Compare(a.Path, b.Path) })
-	if b.signer != nil {
-		list := streamList(entries)
-		sig, err := b.signer.Sign(key, list)
-		list.Close()
-		if err == nil {
-			err = b.store.Put(ctx, key+signature.Suffix, sig)
-		}
-		if err != nil {
-			return fmt.Errorf("sign the list: %w", err)
-		}
-	}
-	list := streamList(entries)
-	defer list.Close()
-	if _, err := objstore.WriteStream(ctx, b.store, key, list, defaultPartSize); err != nil {
-		return fmt.Errorf("upload the list: %w", err)
-	}
-	return nil
-}
-
-// streamList writes the list as it is read.
-func streamList(entries []manifest.Entry) *io.PipeReader {
-	pipe, out := io.Pipe()
-	go func() {
-		w := manifest.NewWriter(out)
-		for i := range entries {
-			if err := w.Write(&entries[i]); err != nil {
-				out.CloseWithError(err)
-				return
-			}
-		}
-		out.CloseWithError(w.Flush())
-	}()
-	return pipe
 }
 
 func (b *backup) key(file string) string { return b.name.String() + "/" + file }

@@ -25,6 +25,7 @@ type inBucket struct {
 	archived  bool
 	keys      []string // of all objects but leases
 	leases    []objstore.Object
+	marks     []objstore.Object // of those that make it in shards
 }
 
 // look lists the backups of a storage, oldest first.
@@ -47,6 +48,9 @@ func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucke
 		if strings.HasPrefix(file, leasePrefix) {
 			b.leases = append(b.leases, o)
 			continue
+		}
+		if strings.HasPrefix(file, markPrefix) {
+			b.marks = append(b.marks, o)
 		}
 		b.keys = append(b.keys, o.Key)
 		b.committed = b.committed || manifest.IsListName(file)
@@ -114,10 +118,11 @@ func (b *inBucket) unfinished() bool {
 }
 
 // sweep deletes what dead uploads of the storage left, before this one's list
-// makes its backup exist: from then on nobody would look there. listed are the
-// packages of this backup that stay. It takes what was there when this run began:
-// what came since is somebody else's.
-func (b *backup) sweep(ctx context.Context, listed map[string]bool) error {
+// makes its backup exist: from then on nobody would look there. kept are the
+// packages of this backup that stay, and lists of packages that it needs until
+// then. It takes what was there when this run began: what came since is somebody
+// else's.
+func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 	var errs []error
 	for _, other := range b.found {
 		if !other.committed && other.name != b.name {
@@ -137,12 +142,13 @@ func (b *backup) sweep(ctx context.Context, listed map[string]bool) error {
 			errs = append(errs, err)
 		}
 		for _, key := range other.keys {
-			switch pkg, isList := packageOf(key); {
+			_, isList := packageOf(key)
+			switch {
 			case other.committed:
-				if isList {
+				if isList || isOfShards(key) {
 					rubbish = append(rubbish, key) // of a run killed before it deleted them
 				}
-			case other.name != b.name || !listed[pkg]:
+			case other.name != b.name || !kept[key] && !(isList && kept[strings.TrimSuffix(key, signature.Suffix)]):
 				rubbish = append(rubbish, key)
 			}
 		}
@@ -169,12 +175,14 @@ func packageOf(key string) (pkg string, isList bool) {
 }
 
 // deletePackageLists deletes what only an unfinished backup needs.
-func (b *backup) deletePackageLists(ctx context.Context, packages map[string]bool) error {
+func (b *backup) deletePackageLists(ctx context.Context, kept map[string]bool) error {
 	var keys []string
-	for key := range packages {
-		keys = append(keys, key+packageListSuffix)
-		if b.signer != nil {
-			keys = append(keys, key+packageListSuffix+signature.Suffix)
+	for key := range kept {
+		if _, isList := packageOf(key); isList || isOfShards(key) {
+			keys = append(keys, key)
+			if b.signer != nil {
+				keys = append(keys, key+signature.Suffix)
+			}
 		}
 	}
 	if len(keys) == 0 {

@@ -28,6 +28,10 @@ type DatabaseOptions struct {
 	Tools  postgres.Tools
 	Format postgres.Format // default: postgres.Plain
 	Clean  bool            // a plain dump that drops what it creates first
+	// Installation is what the list says whose it is: a backup of the same role by
+	// another one is refused with ErrOtherInstallation. See Options. Default: a
+	// hash of what tells the database from others, where the server says that.
+	Installation string
 	// RemoveOrphans deletes the large objects that no table refers to before
 	// the dump. Where that fails, the dump has them.
 	RemoveOrphans bool
@@ -84,6 +88,7 @@ func RunDatabase(ctx context.Context, o DatabaseOptions) (report *DatabaseReport
 	start := time.Now()
 	b := &backup{
 		store: o.Store, recipients: o.Recipients, signer: o.Signer, log: o.Logger, now: o.now, patience: o.patience, parts: partPool{size: o.partSize},
+		installation: o.Installation,
 	}
 	held, err := b.begin(ctx, backupname.DatabaseStorage(o.Role), false)
 	if err != nil {
@@ -105,6 +110,17 @@ func (r *databaseRun) run(ctx context.Context) (e manifest.Entry, err error) {
 		return e, err
 	}
 	defer r.conn.Close()
+	if r.installation == "" {
+		if r.installation, err = r.conn.Installation(ctx); err != nil {
+			return e, err
+		}
+		if r.installation != "" { // which is nobody else's business
+			r.installation = hashed(r.installation)
+		}
+	}
+	if err := r.refuseOthers(ctx); err != nil {
+		return e, err
+	}
 	// Asked first, since what comes before the dump can take long.
 	pgDump, err := r.Tools.PgDump(ctx, r.conn.Version())
 	if err != nil {
@@ -119,7 +135,12 @@ func (r *databaseRun) run(ctx context.Context) (e manifest.Entry, err error) {
 	if e, err = r.seal(ctx); err != nil {
 		return e, err
 	}
-	if err = r.publish(ctx, []manifest.Entry{e}); err != nil {
+	record, err := appendEntry(nil, &e, nil)
+	if err == nil {
+		line := func(yield func([]byte, error) bool) { yield(record, nil) }
+		err = r.publish(ctx, linesOf(line), map[string]bool{r.key(e.Package): true})
+	}
+	if err != nil {
 		r.discard(ctx, r.key(e.Package))
 	}
 	return e, err

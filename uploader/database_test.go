@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,8 +44,10 @@ func TestDatabase(t *testing.T) {
 		{"Cancelled", testDumpCancelled},
 		{"Clock", testDumpClock},
 		{"Signed", testDumpSigned},
+		{"OtherInstallation", testDumpOtherInstallation},
+		{"OtherDatabase", testDumpOtherDatabase},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(&databaseWorld{newWorld(t), database, server.BinDir}) })
+		t.Run(test.name, func(t *testing.T) { test.run(&databaseWorld{newWorld(t), database, server.BinDir, server}) })
 	}
 }
 
@@ -52,6 +55,7 @@ type databaseWorld struct {
 	*world
 	database *postgres.Database
 	binDir   string
+	server   *postgrestest.Server
 }
 
 // dump runs the uploader an hour later.
@@ -240,6 +244,57 @@ func testDumpSigned(w *databaseWorld) {
 	}
 	w.verifyWithGPG(r.Backup + "/backup-info")
 	w.checkBucket(r.Backup)
+}
+
+func testDumpOtherInstallation(w *databaseWorld) {
+	first, err := w.dump(func(o *DatabaseOptions) { o.Installation = "one" })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	before := w.keys()
+	_, err = w.dump(func(o *DatabaseOptions) { o.Installation = "two" })
+	if !errors.Is(err, ErrOtherInstallation) || !strings.Contains(err.Error(), "job-history-db-backup by the installation one, and this is two:") {
+		w.t.Error(err)
+	}
+	if keys := w.keys(); !slices.Equal(keys, before) {
+		w.t.Errorf("%q became %q", before, keys)
+	}
+	second, err := w.dump(func(o *DatabaseOptions) { o.Installation = "one" })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range []*DatabaseReport{first, second} {
+		if e, _ := w.read(r); e.Installation != "one" {
+			w.t.Errorf("%s is of %q", r.Backup, e.Installation)
+		}
+	}
+}
+
+// Another database of the same role is another installation, also for a user who
+// may do nothing but connect. Where nobody may ask, none is named.
+func testDumpOtherDatabase(w *databaseWorld) {
+	if _, err := w.dump(nil); err != nil {
+		w.t.Fatal(err)
+	}
+	other := w.server.CreateDatabase(w.t)
+	database, err := postgres.ParseURL(w.server.URL(other))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.server.Exec(w.t, "postgres", "CREATE ROLE nobody LOGIN PASSWORD 'x'")
+	database.SetUser("nobody")
+	database.SetPassword("x")
+	if _, err := w.dump(func(o *DatabaseOptions) { o.Database = database }); !errors.Is(err, ErrOtherInstallation) {
+		w.t.Error(err)
+	}
+	w.server.Exec(w.t, other, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC")
+	r, err := w.dump(func(o *DatabaseOptions) { o.Database = database })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if e, _ := w.read(r); e.Installation != "" {
+		w.t.Errorf("%q", e.Installation)
+	}
 }
 
 // A storage of files must not be taken for a database, whose old versions are

@@ -1,12 +1,16 @@
 package uploader
 
 import (
-	"cmp"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"path"
-	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/chipster/firn/internal/extsort"
 )
 
 // The original's rules for what goes into a package together. It grouped by
@@ -17,66 +21,122 @@ const (
 	mediumSize = 1 << 30 // files below go into "<prefix>_medium_files.tar", others have one each
 )
 
-// prefixLength is how many characters of a file's name choose its package,
-// by the number of new files.
-func prefixLength(files int) int {
+// prefixLengths are how many characters of a file's name choose its package, by
+// the number of new files. For medium files they are the original's. For small ones
+// that would be 65,536 packages of 15 files each for a million, and each package
+// costs a request, a wait for the disk and a session key: they have at least some
+// hundred files, and at most some gigabytes.
+func prefixLengths(files int) (small, medium int) {
 	switch {
 	case files < 500:
-		return 0
+		return 0, 0
 	case files < 10_000:
-		return 1
+		return 1, 1
 	case files < 100_000:
-		return 2
+		return 2, 2
 	case files < 1_000_000:
-		return 3
+		return 2, 3
 	}
-	return 4
+	return 3, 4
 }
 
-// group is the files of one package.
+// packageOfFile is the name of the package that a new file goes into, by the
+// lengths of prefixes.
+func packageOfFile(f *file, small, medium int) string {
+	base := packageText(path.Base(f.path))
+	switch {
+	case f.size < smallSize:
+		return base[:min(small, len(base))] + "_small_files.tar"
+	case f.size < mediumSize:
+		return base[:min(medium, len(base))] + "_medium_files.tar"
+	}
+	return base + ".tar"
+}
+
+// byPackage sorts new files by their packages, on disk: records of packages'
+// names and files' records. The caller closes the result.
+func byPackage(all *fresh) (*extsort.Sorter, error) {
+	small, medium := prefixLengths(int(all.Len()))
+	sorted := extsort.New(sortMemory)
+	for record, err := range all.All() {
+		if err == nil {
+			f := parseFile(cutRecord(record))
+			err = sorted.Add([]byte(packageOfFile(&f, small, medium)), []byte(nul), record)
+		}
+		if err != nil {
+			return nil, errors.Join(err, sorted.Close())
+		}
+	}
+	return sorted, nil
+}
+
+// group is the files of one package, as they come from disk.
 type group struct {
-	name  string // of the package: the last part of its key
-	small bool   // the files are
-	files []file
+	name  string      // of the package: the last part of its key
+	small bool        // the files are
+	paths chan string // of the files; closed behind the last
 }
 
-// groups sorts new files into packages.
-func groups(files []file) []group {
-	n := prefixLength(len(files))
-	small := map[string]*group{}
-	var all []*group
-	add := func(name string, f file) {
-		g := small[name]
-		if g == nil {
-			g = &group{name: name, small: f.size < smallSize}
-			small[name] = g
-			all = append(all, g)
+// handedOut is how many files of a package are handed out before somebody takes
+// them: of most packages all, so that the next one can begin meanwhile.
+const handedOut = 500
+
+// handOut begins each package, one after the other, with start, which may wait,
+// and then hands out its files.
+func handOut(ctx context.Context, sorted iter.Seq2[[]byte, error], start func(*group)) error {
+	var g *group
+	var name []byte // before a number was put into it
+	same := 1       // packages of large files of this name
+	for record, err := range sorted {
+		if err != nil {
+			return err // and ctx ends, so nobody waits for more files
 		}
-		g.files = append(g.files, f)
-	}
-	taken := map[string]bool{}
-	for _, f := range files {
-		base := packageText(path.Base(f.path))
-		switch prefix := base[:min(n, len(base))]; {
-		case f.size < smallSize:
-			add(prefix+"_small_files.tar", f)
-		case f.size < mediumSize:
-			add(prefix+"_medium_files.tar", f)
-		default:
-			name := base + ".tar"
-			for i := 2; taken[name]; i++ {
-				name = fmt.Sprintf("%s-%d.tar", base, i)
-			}
-			taken[name] = true
-			all = append(all, &group{name: name, files: []file{f}})
+		pkg, rest := cutRecord(record)
+		f := parseFile(cutRecord(rest))
+		switch {
+		case g == nil || !bytes.Equal(pkg, name):
+			g, same = nextGroup(g, string(pkg), f.size), 1
+			start(g)
+		case f.size >= mediumSize:
+			same++
+			g = nextGroup(g, numbered(string(pkg), same), f.size)
+			start(g)
+		}
+		name = append(name[:0], pkg...)
+		select {
+		case g.paths <- f.path:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	result := make([]group, len(all))
-	for i, g := range all {
-		result[i] = *g
+	if g != nil {
+		close(g.paths)
 	}
-	slices.SortFunc(result, func(a, b group) int { return cmp.Compare(a.name, b.name) })
-	return result
+	return nil
+}
+
+// nextGroup ends a group and makes the next.
+func nextGroup(before *group, name string, size int64) *group {
+	if before != nil {
+		close(before.paths)
+	}
+	return &group{name: name, small: size < smallSize, paths: make(chan string, handedOut)}
+}
+
+// numbered tells the packages of large files with one name apart. No file's own
+// name has a "_" in a package's, so this one is no other's.
+func numbered(pkg string, n int) string {
+	return fmt.Sprintf("%s_%d.tar", strings.TrimSuffix(pkg, ".tar"), n)
+}
+
+// next is the path of a file that nobody else has taken; false: there is none.
+func (g *group) next(ctx context.Context) (path string, ok bool, err error) {
+	select {
+	case path, ok = <-g.paths:
+		return path, ok, nil
+	case <-ctx.Done():
+		return "", false, ctx.Err()
+	}
 }
 
 // packageText makes a file's name fit for an object's key that people type: a

@@ -17,6 +17,7 @@ import (
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/shard"
 )
 
 // ErrLocked says that another upload of the same storage is going on.
@@ -46,10 +47,10 @@ type lease struct {
 	written time.Time // by the bucket's clock; not to be read while the Heart beats by itself
 }
 
-func newLease(store objstore.Store, name backupname.Name, now time.Time) *lease {
+func newLease(store objstore.Store, name backupname.Name, s shard.Shard, now time.Time) *lease {
 	host, _ := os.Hostname()
 	l := &lease{
-		store: store, key: name.String() + "/" + leasePrefix + rand.Text(),
+		store: store, key: name.String() + "/" + leasePrefix + shardTag(s) + rand.Text(),
 		content: fmt.Appendf(nil, "process %d on %s since %s\n%s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339), processID(os.Getpid())),
 	}
 	l.Heart = heartbeat.New(leaseLost, l.write)

@@ -16,6 +16,7 @@ import (
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/heartbeat"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/shard"
 )
 
 const (
@@ -160,7 +161,7 @@ func (w *world) held(store objstore.Store, every, ago time.Duration) (*backup, c
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	b := &backup{store: w.store, name: name, lease: newLease(w.store, name, w.now)}
+	b := &backup{store: w.store, name: name, lease: newLease(w.store, name, shard.Shard{}, w.now)}
 	if err = b.lease.Beat(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func TestNoListOfALostRun(t *testing.T) {
 	w := newWorld(t)
 	for _, ago := range []time.Duration{leaseLost + time.Second, -time.Minute} { // slept; the clock was set back
 		b, held := w.held(w.store, time.Hour, ago)
-		if err := b.publish(held, nil); !errors.Is(err, heartbeat.ErrLost) || len(w.committed()) != 0 {
+		if err := b.publish(held, nil, nil); !errors.Is(err, heartbeat.ErrLost) || len(w.committed()) != 0 {
 			t.Errorf("%v, %q", err, w.keys())
 		}
 		if err := b.finish(held, nil); err != nil {

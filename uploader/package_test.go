@@ -4,13 +4,17 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The header's length must not depend on what is filled in later.
@@ -93,11 +97,11 @@ func TestPackageWriter(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
-	for _, c := range []struct{ files, prefix int }{
-		{1, 0}, {499, 0}, {500, 1}, {9_999, 1}, {10_000, 2}, {99_999, 2}, {100_000, 3}, {999_999, 3}, {1_000_000, 4},
+	for _, c := range []struct{ files, small, medium int }{
+		{1, 0, 0}, {499, 0, 0}, {500, 1, 1}, {9_999, 1, 1}, {10_000, 2, 2}, {99_999, 2, 2}, {100_000, 2, 3}, {999_999, 2, 3}, {1_000_000, 3, 4},
 	} {
-		if got := prefixLength(c.files); got != c.prefix {
-			t.Errorf("%d files: %d, want %d", c.files, got, c.prefix)
+		if small, medium := prefixLengths(c.files); small != c.small || medium != c.medium {
+			t.Errorf("%d files: %d and %d, want %d and %d", c.files, small, medium, c.small, c.medium)
 		}
 	}
 	files := []file{
@@ -105,10 +109,11 @@ func TestGroups(t *testing.T) {
 		{path: "m", size: smallSize}, {path: "n", size: mediumSize - 1}, {path: "x/a b\n", size: mediumSize},
 	}
 	var got []string
-	for _, g := range groups(files) {
-		got = append(got, fmt.Sprint(g.name, " ", len(g.files)))
+	for name, n := range packagesOf(t, files) {
+		got = append(got, fmt.Sprint(name, " ", n))
 	}
-	want := []string{"_medium_files.tar 2", "_small_files.tar 2", "a=b=.tar 1", "large-2.tar 1", "large.tar 1"}
+	slices.Sort(got)
+	want := []string{"_medium_files.tar 2", "_small_files.tar 2", "a=b=.tar 1", "large.tar 1", "large_2.tar 1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -117,11 +122,46 @@ func TestGroups(t *testing.T) {
 		many[i] = file{path: fmt.Sprintf("d/%x-file", i), size: 1}
 	}
 	many[0].path = "ä" // a name shorter than its prefix is its own prefix
-	names := map[string]int{}
-	for _, g := range groups(many) {
-		names[g.name] += len(g.files)
-	}
-	if names["=_small_files.tar"] != 1 || len(names) != 16 {
+	if names := packagesOf(t, many); names["=_small_files.tar"] != 1 || len(names) != 16 {
 		t.Errorf("%v", names)
 	}
+}
+
+// packagesOf hands out files, and tells how many come into each package.
+func packagesOf(t *testing.T, files []file) map[string]int {
+	t.Helper()
+	all := newFresh()
+	defer all.Close()
+	for i := range files {
+		if err := all.add(files[i].appendRecord(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sorted, err := byPackage(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sorted.Close()
+	names := map[string]int{}
+	var mu sync.Mutex
+	var work errgroup.Group
+	err = handOut(t.Context(), sorted.All(), func(g *group) {
+		work.Go(func() error {
+			n := 0
+			for _, more, err := g.next(t.Context()); more && err == nil; _, more, err = g.next(t.Context()) {
+				n++
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if names[g.name] > 0 {
+				return fmt.Errorf("%s comes twice", g.name)
+			}
+			names[g.name] = n
+			return nil
+		})
+	})
+	if err := errors.Join(err, work.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	return names
 }

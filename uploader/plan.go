@@ -1,68 +1,139 @@
 package uploader
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha512"
-	"errors"
 	"fmt"
 	"io"
 
-	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
-	"github.com/chipster/firn/internal/objstore"
-	"github.com/chipster/firn/internal/signature"
 )
 
-// plan is what a run has to do.
-type plan struct {
-	fresh   []file           // to be sealed
-	resumed []manifest.Entry // sealed by the run that this one goes on with
-	carried []manifest.Entry // unchanged: listed with where they are
+// fresh are files that are to be sealed, sorted by path.
+type fresh struct {
+	*extsort.Sorter
+	size int64 // bytes of the plain files
 }
 
-// plan compares what was found with the base's list.
-func (r *run) plan(ctx context.Context, s *storage, found []file) (*plan, error) {
+func newFresh() *fresh { return &fresh{Sorter: extsort.New(sortMemory)} }
+
+func (f *fresh) add(record []byte) error {
+	_, rest := cutRecord(record)
+	f.size += sizeOf(rest)
+	return f.Add(record)
+}
+
+// plan compares what was found with the base's list, and with what an unfinished
+// backup holds: it lists what need not be sealed, and returns what has to be. The
+// caller closes that.
+func (r *run) plan(ctx context.Context, s *storage, found *extsort.Sorter) (*fresh, error) {
+	left, err := r.compare(ctx, s, found)
+	if err != nil {
+		return nil, err
+	}
+	unchanged := r.list.Len()
+	if r.resumed != nil {
+		all := left
+		defer all.Close()
+		if left, err = r.keep(ctx, s, all); err != nil {
+			return nil, err
+		}
+	}
+	r.log.Info("planned", "backup", r.name, "base", r.report.Base, "new", left.Len(), "bytes", left.size, "resumed", r.report.Resumed, "unchanged", unchanged)
+	r.Planned(int(left.Len()), left.size)
+	return left, nil
+}
+
+// compare goes along what was found and the base's list at once.
+func (r *run) compare(ctx context.Context, s *storage, found *extsort.Sorter) (*fresh, error) {
+	files := found.All() // now, since it writes down what is in memory still: the base needs the room
 	base, err := r.readBase(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{}
-	var resealed int
-	for _, f := range found {
-		e, listed := base[f.path]
-		switch {
-		case !listed:
-		case r.Full:
-			listed = false
-		case !r.sameRecipients(&e):
-			listed = false
-			resealed++
-		case e.SealedPath != manifest.SealedPath(f.path, r.recipients.Suffix()):
-			listed = false // another program chose it, and another file may need it
-		default:
-			if listed, err = r.unchanged(ctx, s, f, &e); err != nil {
-				return nil, err
-			}
+	defer base.Close()
+	known, stop := follow(base.All())
+	defer stop()
+	c := comparison{run: r, storage: s, known: known, fresh: newFresh()}
+	for record, err := range files {
+		if err == nil {
+			err = ctx.Err()
 		}
-		if listed {
-			e.Modified, e.Mode, e.HasMode = f.modified, f.mode, true
-			p.carried = append(p.carried, e)
-			continue
+		if err == nil {
+			err = c.file(ctx, record)
 		}
-		p.fresh = append(p.fresh, f)
+		if err != nil {
+			c.fresh.Close() // the error that counts is the one before
+			return nil, err
+		}
 	}
-	r.explain(resealed)
-	if err := r.keep(ctx, s, p); err != nil {
-		return nil, err
+	r.explain(c.resealed)
+	return c.fresh, nil
+}
+
+// comparison is one of what was found with the base's list.
+type comparison struct {
+	*run
+	storage  *storage
+	known    *cursor // of the base's list
+	fresh    *fresh
+	resealed int    // files that are sealed for others
+	last     []byte // path
+}
+
+// file lists a file that was found, or has it sealed.
+func (c *comparison) file(ctx context.Context, record []byte) error {
+	path, rest := cutRecord(record)
+	if bytes.Equal(path, c.last) { // a folder that is changed while it is read may tell a name twice
+		return nil
 	}
-	var size int64
-	for _, f := range p.fresh {
-		size += f.size
+	c.last = append(c.last[:0], path...)
+	known, listed, err := c.known.find(path)
+	if err != nil {
+		return err
 	}
-	r.log.Info("planned", "backup", r.name, "base", r.report.Base, "new", len(p.fresh), "bytes", size, "resumed", len(p.resumed), "unchanged", len(p.carried))
-	r.Planned(len(p.fresh), size)
-	return p, nil
+	if !listed {
+		return c.fresh.add(record)
+	}
+	f := parseFile(path, rest)
+	e, err := manifest.ParseLine(string(known[baseNumber:]))
+	if err == nil {
+		listed, err = c.carries(ctx, f, &e)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !listed:
+		return c.fresh.add(record)
+	}
+	return c.take(&f, &e)
+}
+
+// carries tells whether the base's line of a file can be listed again.
+func (c *comparison) carries(ctx context.Context, f file, e *manifest.Entry) (bool, error) {
+	switch {
+	case c.Full:
+		return false, nil
+	case !c.sameRecipients(e):
+		c.resealed++
+		return false, nil
+	case e.SealedPath != manifest.SealedPath(f.path, c.recipients.Suffix()):
+		return false, nil // another program chose it, and another file may need it
+	}
+	return c.unchanged(ctx, c.storage, f, e)
+}
+
+// take lists a file that was sealed before, with what is known of it now.
+func (r *run) take(f *file, e *manifest.Entry) (err error) {
+	e.Modified, e.Mode, e.HasMode = f.modified, f.mode, true
+	if r.record, err = appendEntry(r.record[:0], e, nil); err != nil {
+		return err
+	}
+	r.report.Size += e.Size
+	return r.list.Add(r.record)
 }
 
 // explain says in the report and the log why a backup is a full one.
@@ -79,64 +150,6 @@ func (r *run) explain(resealed int) {
 	if r.report.Full != "" {
 		r.log.Info("full backup", "backup", r.name, "reason", r.report.Full)
 	}
-}
-
-// readBase reads the list of the newest archive. One that is damaged, gone since
-// the bucket was listed, or not signed though lists are, is worth a full backup
-// rather than none.
-func (r *run) readBase(ctx context.Context) (map[string]manifest.Entry, error) {
-	if r.base.IsZero() {
-		return nil, nil
-	}
-	entries := make(map[string]manifest.Entry)
-	list, err := r.openList(ctx)
-	if err == nil {
-		defer list.Close()
-		err = r.readEntries(ctx, list, entries)
-	}
-	reason := ""
-	switch {
-	case err == nil:
-		r.report.Base = r.base.String()
-		return entries, nil
-	case errors.Is(err, signature.ErrUntrusted):
-		reason = "the list of %s is not signed with this uploader's key"
-	case errors.Is(err, manifest.ErrInvalid), errors.Is(err, manifest.ErrTruncated):
-		reason = "the list of %s is damaged"
-	case errors.Is(err, objstore.ErrNotFound):
-		reason = "the list of %s is gone"
-	default:
-		return nil, fmt.Errorf("list of %s: %w", r.base, err)
-	}
-	r.report.Full = fmt.Sprintf(reason, r.base)
-	r.log.Error("this is a full backup", "reason", r.report.Full, "error", err)
-	r.base = backupname.Name{}
-	return nil, nil
-}
-
-func (r *run) readEntries(ctx context.Context, list io.Reader, entries map[string]manifest.Entry) error {
-	lines, done, err := r.baseEntries(ctx, list)
-	if err != nil {
-		return err
-	}
-	defer done()
-	for e, err := range lines {
-		if err != nil {
-			return err
-		}
-		entries[e.Path] = e
-	}
-	return nil
-}
-
-func (r *run) openList(ctx context.Context) (list io.ReadCloser, err error) {
-	for _, name := range manifest.ArchiveInfoNames {
-		list, err = r.store.Get(ctx, r.base.String()+"/"+name, 0, -1)
-		if !errors.Is(err, objstore.ErrNotFound) {
-			break
-		}
-	}
-	return list, err
 }
 
 // sameRecipients tells whether a sealed file is for those that the new ones are

@@ -15,7 +15,8 @@ import (
 	"github.com/chipster/firn/internal/objstore"
 )
 
-// pair is two hosts that back up different files of the same names to one bucket.
+// pair is two hosts that back up different files of the same names to one bucket,
+// and say that they are one installation.
 func newPair(t *testing.T) (pair [2]*world) {
 	for i := range pair {
 		pair[i] = newWorld(t)
@@ -32,7 +33,7 @@ func race(pair [2]*world, now func() time.Time, stores [2]objstore.Store) (repor
 		wait.Go(func() {
 			time.Sleep(delay)
 			reports[i], errs[i] = Run(context.Background(), Options{
-				Store: stores[i], Storage: w.storage, Name: "file-storage", Workers: 2, now: now, patience: 300 * time.Millisecond, partSize: 256 << 10,
+				Store: stores[i], Storage: w.storage, Name: "file-storage", Installation: "pair", Workers: 2, now: now, patience: 300 * time.Millisecond, partSize: 256 << 10,
 			})
 		})
 	}
@@ -76,7 +77,7 @@ func TestTwoAtOnce(t *testing.T) {
 		}
 		if round%4 >= 2 { // something to go on with, for one of them
 			pair[0].now = time.Now().Add(-2 * time.Hour)
-			pair[0].stopped(nil)
+			pair[0].stopped(func(o *Options) { o.Installation = "pair" })
 		}
 		reports, errs := race(pair, now, exclusive(t, pair[0].store))
 		succeeded := 0

@@ -100,7 +100,7 @@ func TestGoesOnWithWhatDidNotChange(t *testing.T) {
 		}, resumed: medium},
 		"list says another place": {spoil: func(w *world, name string) {
 			entries := w.readList(name + "/_small_files.tar.list")
-			entries[0].SealedPath = "b.lz4"
+			entries[0].SealedPath = "elsewhere.lz4"
 			w.put(name+"/_small_files.tar.list", w.lines(entries...))
 		}, resumed: medium},
 		"list is missing":    {spoil: func(w *world, name string) { w.delete(name + "/_small_files.tar.list") }, resumed: medium},
@@ -185,7 +185,7 @@ func TestPackagesCalledLikeLists(t *testing.T) {
 		w.put(done+name, nil)
 		w.put(current+name, nil)
 		w.put(current+name+packageListSuffix, nil)
-		listed[current+name] = true
+		listed[current+name], listed[current+name+packageListSuffix] = true, true
 		want = append(want, done+name, current+name, current+name+packageListSuffix)
 	}
 	want = append(want, done+"backup-info")

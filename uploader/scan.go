@@ -10,47 +10,80 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
 )
 
-// file is a regular file that was found.
-type file struct {
-	path     string
-	size     int64
-	modified time.Time
-	mode     fs.FileMode
-}
+const (
+	// scanners is how many look for files at once: more than there are
+	// processors, since a disk behind a network takes its time for each answer.
+	scanners = 16
+	// scanBatch is how many names of a folder one of them takes at a time.
+	scanBatch = 1000
+)
 
-// scan finds all files of the storage, in the order of their paths. Links are
-// followed, as the original does; a link to a folder above itself is not.
-func (r *run) scan(ctx context.Context, s *storage) ([]file, error) {
+// scan finds all files of the storage. Links are followed, as the original does;
+// a link to a folder above itself is not. The caller closes the result.
+func (r *run) scan(ctx context.Context, s *storage) (*extsort.Sorter, error) {
 	for _, pattern := range r.Exclude {
 		if !doublestar.ValidatePattern(pattern) {
 			return nil, fmt.Errorf("exclude: %q is not a pattern", pattern)
 		}
 	}
-	sc := &scanner{run: r, storage: s}
-	if err := sc.folder(ctx, "", nil); err != nil {
-		return nil, err
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(scanners)
+	sc := &scanner{run: r, storage: s, work: work, found: extsort.New(sortMemory)}
+	work.Go(func() error { return sc.folder(ctx, "", nil) })
+	if err := work.Wait(); err != nil {
+		return nil, errors.Join(err, sc.found.Close())
 	}
-	slices.SortFunc(sc.found, func(a, b file) int { return strings.Compare(a.path, b.path) })
-	r.log.Info("scanned", "storage", r.Storage, "files", len(sc.found))
+	r.log.Info("scanned", "storage", r.Storage, "files", sc.found.Len())
 	return sc.found, nil
 }
 
 type scanner struct {
 	*run
 	storage *storage
-	found   []file
+	work    *errgroup.Group
+
+	mu     sync.Mutex // for the rest
+	found  *extsort.Sorter
+	record []byte
+}
+
+// beside does something beside the rest, or at once where enough is being done
+// already: so nothing waits in a queue, which would grow with the storage.
+func (s *scanner) beside(do func() error) error {
+	if s.work.TryGo(do) {
+		return nil
+	}
+	return do()
 }
 
 // inode tells a folder from all others.
 type inode struct{ device, number uint64 }
+
+// folder is one that several may look at: the last of them closes it.
+type folder struct {
+	*os.File
+	path  string
+	above []inode // of the folders that lead to it, and its own
+	users atomic.Int32
+}
+
+func (f *folder) done() {
+	if f.users.Add(-1) == 0 {
+		f.Close()
+	}
+}
 
 // folder scans a folder. above holds the folders that lead to it. What cannot
 // be read is left out; only the storage itself must be readable.
@@ -58,11 +91,13 @@ func (s *scanner) folder(ctx context.Context, dir string, above []inode) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := s.storage.open(dir)
+	opened, err := s.storage.open(dir)
 	if err != nil {
 		return s.unreadable(dir, err)
 	}
-	defer f.Close()
+	f := &folder{File: opened, path: dir}
+	f.users.Store(1)
+	defer f.done()
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
 		return s.unreadable(dir, err)
@@ -72,11 +107,12 @@ func (s *scanner) folder(ctx context.Context, dir string, above []inode) error {
 		s.Logger.Warn("a link leads to a folder above itself, not followed", "path", dir)
 		return nil
 	}
-	above = append(slices.Clip(above), self)
+	f.above = append(slices.Clip(above), self)
 	for {
-		entries, err := f.ReadDir(1000)
-		for _, e := range entries {
-			if err := s.entry(ctx, f, path.Join(dir, e.Name()), e, above); err != nil {
+		entries, err := f.ReadDir(scanBatch)
+		if len(entries) > 0 {
+			f.users.Add(1)
+			if err := s.beside(func() error { return s.batch(ctx, f, entries) }); err != nil {
 				return err
 			}
 		}
@@ -89,32 +125,87 @@ func (s *scanner) folder(ctx context.Context, dir string, above []inode) error {
 	}
 }
 
-func (s *scanner) entry(ctx context.Context, dir *os.File, name string, e fs.DirEntry, above []inode) error {
+// batch looks at some of a folder's entries, and then into the folders among
+// them.
+func (s *scanner) batch(ctx context.Context, f *folder, entries []fs.DirEntry) error {
+	defer f.done()
+	var files []file
+	var folders []string
+	for _, e := range entries {
+		name := e.Name()
+		if f.path != "" {
+			name = f.path + "/" + name
+		}
+		switch found, isFolder := s.entry(f, name, e); {
+		case isFolder:
+			folders = append(folders, name)
+		case found != nil:
+			files = append(files, *found)
+		}
+	}
+	if err := s.add(files); err != nil {
+		return err
+	}
+	for _, name := range folders {
+		if err := s.beside(func() error { return s.folder(ctx, name, f.above) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry tells what an entry of a folder is: a file, a folder, or nothing to be
+// backed up.
+func (s *scanner) entry(dir *folder, name string, e fs.DirEntry) (found *file, isFolder bool) {
 	if s.excluded(name) {
-		return nil
+		return nil, false
 	}
 	if e.IsDir() {
-		return s.folder(ctx, name, above)
+		return nil, true
+	}
+	// A link may lead to a folder, whose files are not all another shard's.
+	if !s.Shard.Has(name) && e.Type()&fs.ModeSymlink == 0 {
+		return nil, false
 	}
 	var stat unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), e.Name(), &stat, 0); err != nil {
 		if errors.Is(err, unix.ENOENT) && e.Type()&fs.ModeSymlink != 0 {
 			s.Logger.Warn("a link leads nowhere, not followed", "path", name)
-			return nil
+		} else {
+			s.unreadable(name, err)
 		}
-		return s.unreadable(name, err)
+		return nil, false
 	}
 	switch stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		if err := manifest.CheckPath(name); err != nil { // no list could hold it
 			s.leftOut.add(s.Logger, name, err)
-			return nil
+			return nil, false
 		}
-		s.found = append(s.found, fileOf(name, &stat))
+		if !s.Shard.Has(name) {
+			return nil, false
+		}
+		f := fileOf(name, &stat)
+		return &f, false
 	case unix.S_IFDIR:
-		return s.folder(ctx, name, above)
-	default:
-		s.Logger.Info("not a file or folder, ignored", "path", name)
+		return nil, true
+	}
+	s.Logger.Info("not a file or folder, ignored", "path", name)
+	return nil, false
+}
+
+func (s *scanner) add(files []file) error {
+	if len(files) == 0 {
+		return nil
+	}
+	s.Scanned(len(files))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range files {
+		s.record = files[i].appendRecord(s.record[:0])
+		if err := s.found.Add(s.record); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,6 +229,7 @@ func (s *scanner) excluded(name string) bool {
 	return false
 }
 
+// unreadable leaves out what cannot be read, but for the storage itself.
 func (s *scanner) unreadable(name string, err error) error {
 	if name == "" {
 		return fmt.Errorf("storage: %w", err)

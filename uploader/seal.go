@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,67 +13,62 @@ import (
 	"github.com/chipster/firn/internal/manifest"
 )
 
-// seal makes the packages of the new files and returns their entries.
-func (r *run) seal(ctx context.Context, s *storage, fresh []file) ([]manifest.Entry, error) {
-	var mu sync.Mutex
-	var all []manifest.Entry
-	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(r.Workers)
-	for _, g := range groups(fresh) {
-		work.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			entries, err := r.sealPackage(ctx, s, g)
-			if err != nil {
-				return fmt.Errorf("package %s: %w", g.name, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, entries...)
-			if len(entries) > 0 {
-				r.report.Packages++
-			}
-			return nil
+// seal makes the packages of the new files, and lists them.
+func (r *run) seal(ctx context.Context, s *storage, all *fresh) error {
+	sorted, err := byPackage(all)
+	if err != nil {
+		return err
+	}
+	defer sorted.Close()
+	lists := &packageLists{run: r, files: max(r.listFiles, all.Len()/listsPerRun)}
+	work, inTime := errgroup.WithContext(ctx)
+	work.SetLimit(1 + r.Workers) // one hands out the files
+	work.Go(func() error {
+		return handOut(inTime, sorted.All(), func(g *group) {
+			work.Go(func() error {
+				if err := r.sealPackage(inTime, s, g, lists); err != nil {
+					return fmt.Errorf("package %s: %w", g.name, err)
+				}
+				return nil
+			})
 		})
-	}
-	err := work.Wait()
-	for i := range all {
-		r.report.New++
-		r.report.NewSize += all[i].Size
-		r.report.Sealed += all[i].SealedSize
-	}
+	})
+	err = lists.end(ctx, work.Wait())
 	r.report.Vanished, r.report.LeftOut, r.report.Examples = r.leftOut.gone, r.leftOut.count, r.leftOut.examples
-	return all, err
+	return err
 }
 
-func (r *run) sealPackage(ctx context.Context, s *storage, g group) ([]manifest.Entry, error) {
-	g.name = r.packageName(g.name)
-	p := &packing{run: r, storage: s, out: newPackageWriter(ctx, r.store, r.key(g.name), &r.parts)}
+func (r *run) sealPackage(ctx context.Context, s *storage, g *group, lists *packageLists) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name := r.packageName(g.name)
+	p := &packing{run: r, storage: s, pkg: name, out: newPackageWriter(ctx, r.store, r.key(name), &r.parts), lines: newSpool()}
+	defer p.lines.Close()
 	if !r.SessionKeyPerFile {
 		session, err := r.recipients.NewSession()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer session.Wipe()
 		p.session = session
 	}
 	if err := p.files(ctx, g); err != nil {
-		return nil, p.out.abort(err)
+		return p.out.abort(err)
 	}
-	if len(p.entries) == 0 {
+	if p.lines.Len() == 0 {
 		p.out.abort(nil) // nothing that could be read: no package
-		return nil, nil
+		return nil
 	}
 	if err := p.out.complete(); err != nil {
-		return nil, err
+		return err
 	}
-	// With its list, a package need not be made again should this run be stopped.
-	if err := r.putList(ctx, r.key(g.name)+packageListSuffix, p.entries); err != nil {
-		return nil, err
+	// Once it is listed, a package need not be made again should this run be stopped.
+	if err := lists.add(ctx, p); err != nil {
+		return err
 	}
-	r.log.Info("package uploaded", "package", g.name, "files", len(p.entries), "bytes", p.out.offset)
-	return p.entries, nil
+	r.log.Info("package uploaded", "package", name, "files", p.lines.Len(), "bytes", p.out.offset)
+	return nil
 }
 
 // packing is a package in the making. Small files are sealed side by side, and
@@ -82,56 +76,78 @@ func (r *run) sealPackage(ctx context.Context, s *storage, g group) ([]manifest.
 type packing struct {
 	*run
 	storage *storage
+	pkg     string            // its name: the last part of its key
 	session *envelope.Session // nil: each file has its own
 
-	mu      sync.Mutex // for the rest
-	out     *packageWriter
-	entries []manifest.Entry
+	mu     sync.Mutex // for the rest
+	out    *packageWriter
+	lines  *spool // records of the files that are in it
+	record []byte
+	size   int64 // bytes of those, plain
+	sealed int64
 }
 
 // files seals all files of the package.
-func (p *packing) files(ctx context.Context, g group) error {
+func (p *packing) files(ctx context.Context, g *group) error {
 	sealers := 1 // a large file keeps all processors busy
 	if g.small {
-		sealers = min(p.Workers, len(g.files))
+		sealers = p.Workers
 	}
-	var taken atomic.Int64
 	work, ctx := errgroup.WithContext(ctx)
 	for range sealers {
-		work.Go(func() error {
-			s, ok := p.sealers.Get().(*sealer)
-			if !ok {
-				s = new(sealer)
-			}
-			defer p.sealers.Put(s)
-			for i := taken.Add(1); i <= int64(len(g.files)); i = taken.Add(1) {
-				if err := p.file(ctx, s, g.files[i-1], g.name); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		work.Go(func() error { return p.sealAll(ctx, g) })
 	}
 	return work.Wait()
 }
 
+// sealAll seals one file after the other, as long as there are any.
+func (p *packing) sealAll(ctx context.Context, g *group) error {
+	path, more, err := g.next(ctx)
+	if !more || err != nil {
+		return err
+	}
+	s, ok := p.sealers.Get().(*sealer)
+	if !ok {
+		s = new(sealer)
+	}
+	defer p.sealers.Put(s)
+	for ; more && err == nil; path, more, err = g.next(ctx) {
+		if err := p.file(ctx, s, path); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // file adds one file, or leaves it out.
-func (p *packing) file(ctx context.Context, s *sealer, f file, name string) error {
-	e, err := p.patiently(ctx, s, f)
+func (p *packing) file(ctx context.Context, s *sealer, path string) error {
+	e, err := p.patiently(ctx, s, path)
 	var source sourceError
 	switch {
 	case errors.As(err, &source) && errors.Is(err, fs.ErrNotExist):
-		p.leftOut.vanished(p.log, f.path)
+		p.leftOut.vanished(p.log, path)
 	case errors.As(err, &source):
-		p.leftOut.add(p.log, f.path, source.error)
+		p.leftOut.add(p.log, path, source.error)
 	case err != nil:
 		return err
 	default:
-		e.Package = name
-		p.mu.Lock()
-		p.entries = append(p.entries, e)
-		p.mu.Unlock()
+		if err := p.add(&e); err != nil {
+			return err
+		}
 	}
 	p.Progress(1, 0)
 	return nil
+}
+
+// add lists a file that is in the package.
+func (p *packing) add(e *manifest.Entry) (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.Package = p.pkg
+	if p.record, err = appendEntry(p.record[:0], e, nil); err != nil {
+		return err
+	}
+	p.size += e.Size
+	p.sealed += e.SealedSize
+	return p.lines.add(p.record)
 }

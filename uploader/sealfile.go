@@ -22,7 +22,7 @@ type sealer struct {
 }
 
 // patiently adds a file to the package, again if it changes meanwhile.
-func (p *packing) patiently(ctx context.Context, s *sealer, f file) (e manifest.Entry, err error) {
+func (p *packing) patiently(ctx context.Context, s *sealer, path string) (e manifest.Entry, err error) {
 	for n := range attempts {
 		if n > 0 {
 			select {
@@ -32,17 +32,17 @@ func (p *packing) patiently(ctx context.Context, s *sealer, f file) (e manifest.
 			}
 		}
 		var source sourceError
-		e, err = p.once(ctx, s, f)
+		e, err = p.once(ctx, s, path)
 		if !errors.As(err, &source) {
 			return e, err
 		}
-		p.log.Debug("file to be tried again", "path", f.path, "error", err)
+		p.log.Debug("file to be tried again", "path", path, "error", err)
 	}
 	return e, err
 }
 
-func (p *packing) once(ctx context.Context, s *sealer, f file) (e manifest.Entry, err error) {
-	if err := s.source.open(ctx, p.storage, f.path, p.Progress); err != nil {
+func (p *packing) once(ctx context.Context, s *sealer, path string) (e manifest.Entry, err error) {
+	if err := s.source.open(ctx, p.storage, path, p.Progress); err != nil {
 		return e, err
 	}
 	defer s.source.Close()
@@ -55,7 +55,7 @@ func (p *packing) once(ctx context.Context, s *sealer, f file) (e manifest.Entry
 	}
 	before := &s.source.file
 	e = manifest.Entry{
-		Path: f.path, SealedPath: manifest.SealedPath(f.path, p.recipients.Suffix()), Backup: p.name,
+		Path: path, SealedPath: manifest.SealedPath(path, p.recipients.Suffix()), Backup: p.name,
 		Details: manifest.Details{Modified: before.modified, Mode: before.mode, HasMode: true, Key: p.sealedFor},
 	}
 	if before.size < smallSize {

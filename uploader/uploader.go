@@ -9,8 +9,10 @@
 // by the next one: packages of files that arrived whole are not made again. It
 // needs no private key to seal, and can read nothing back.
 //
-// It holds the list of the storage's files in memory; a dump takes as much as a
-// package in the making.
+// Memory does not grow with the number of files: what is known of them is sorted
+// in temporary files, which nobody else can read, and of which nothing is left when
+// the process ends: about 1 GB for a million files. A dump takes as much memory as a
+// package in the making, and no file.
 package uploader
 
 import (
@@ -19,12 +21,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/shard"
 	"github.com/chipster/firn/internal/signature"
 )
 
@@ -45,9 +47,19 @@ type Options struct {
 	Recipients envelope.Recipients // for whom to seal
 	Signer     *signature.Signer   // signs the lists; nil: nobody does
 
+	// Installation is what the lists say whose they are, so that two installations
+	// that back up under one name are noticed: the second one is refused with
+	// ErrOtherInstallation. See manifest.CheckInstallation for what it may be.
+	// Default: a hash of what tells the storage's folder from others.
+	Installation string
+
 	Exclude  []string // patterns of files and folders to leave out
 	Checksum bool     // compare contents, not times, to find what has changed
 	Full     bool     // take all files for new
+
+	// Shard has the run take only the files of its shard. The backup is there when
+	// all shards are done, in whatever order; Report.Waiting tells.
+	Shard shard.Shard
 
 	// SessionKeyPerFile gives each file a session key of its own, so that it can
 	// be handed on without those of its package's other files. Whoever opens
@@ -64,6 +76,8 @@ type Options struct {
 	Workers int
 
 	Logger *slog.Logger
+	// Scanned is told of files as they are found, from several goroutines.
+	Scanned func(files int)
 	// Planned is told once what will be sealed, in files and plain bytes;
 	// Progress, as it goes on, from several goroutines.
 	Planned  func(files int, bytes int64)
@@ -73,6 +87,7 @@ type Options struct {
 	retryDelay time.Duration
 	patience   time.Duration
 	partSize   int
+	listFiles  int64 // how many files are worth a list of packages
 }
 
 // leasePatience is how long a run waits to see whether another one that began at
@@ -89,6 +104,9 @@ func (o *Options) applyDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Scanned == nil {
+		o.Scanned = func(int) {}
 	}
 	if o.Planned == nil {
 		o.Planned = func(int, int64) {}
@@ -113,9 +131,11 @@ func (o *Options) applyDefaults() {
 // Report says what a run did. Sizes are in bytes.
 type Report struct {
 	Backup      string        `json:"backup"`
-	Base        string        `json:"base,omitempty"` // the archive that it is incremental against
-	Full        string        `json:"full,omitempty"` // why it is not, or not wholly
-	Files       int           `json:"files"`          // in the list
+	Base        string        `json:"base,omitempty"`    // the archive that it is incremental against
+	Full        string        `json:"full,omitempty"`    // why it is not, or not wholly
+	Shard       string        `json:"shard,omitempty"`   // of which all but Base is told
+	Waiting     []string      `json:"waiting,omitempty"` // the shards without which there is no backup yet
+	Files       int           `json:"files"`             // in the list
 	Size        int64         `json:"size"`
 	New         int           `json:"new"` // sealed in this run
 	NewSize     int64         `json:"newSize"`
@@ -152,6 +172,12 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	defer storage.Close()
 	b := &backup{
 		store: o.Store, recipients: o.Recipients, signer: o.Signer, log: o.Logger, now: o.now, patience: o.patience, parts: partPool{size: o.partSize},
+		installation: o.Installation, shard: o.Shard,
+	}
+	if b.installation == "" {
+		if b.installation, b.formerly, err = storage.installation(); err != nil {
+			return nil, err
+		}
 	}
 	held, err := b.begin(ctx, o.Name, true)
 	if err != nil {
@@ -161,7 +187,8 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if b.name.IsDatabase() {
 		return nil, fmt.Errorf("a storage of files cannot be called %q: databases are, and their old versions are deleted by another rule", o.Name)
 	}
-	r := &run{Options: o, backup: b, report: &Report{Backup: b.name.String()}}
+	r := &run{Options: o, backup: b, report: &Report{Backup: b.name.String(), Shard: o.Shard.String()}, list: newList()}
+	defer r.list.Close()
 	if err := r.run(held, storage); err != nil {
 		return nil, err
 	}
@@ -173,27 +200,32 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 }
 
 func (r *run) run(ctx context.Context, storage *storage) error {
+	if err := r.refuseOthers(ctx); err != nil {
+		return err
+	}
+	fresh, err := r.look(ctx, storage)
+	if err != nil {
+		return err
+	}
+	defer fresh.Close()
+	if err := r.seal(ctx, storage, fresh); err != nil {
+		return err
+	}
+	r.report.Files = int(r.list.Len())
+	if !r.shard.IsZero() {
+		return r.publishShard(ctx)
+	}
+	return r.publish(ctx, linesOf(r.list.All()), r.list.keys)
+}
+
+// look finds the files that are to be sealed, and lists the others.
+func (r *run) look(ctx context.Context, storage *storage) (*fresh, error) {
 	found, err := r.scan(ctx, storage)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	plan, err := r.plan(ctx, storage, found)
-	if err != nil {
-		return err
-	}
-	entries, err := r.seal(ctx, storage, plan.fresh)
-	if err != nil {
-		return err
-	}
-	entries = slices.Concat(plan.carried, plan.resumed, entries)
-	if err := r.publish(ctx, entries); err != nil {
-		return err
-	}
-	r.report.Files = len(entries)
-	for i := range entries {
-		r.report.Size += entries[i].Size
-	}
-	return nil
+	defer found.Close()
+	return r.plan(ctx, storage, found)
 }
 
 // run is one run of the uploader.
@@ -201,6 +233,8 @@ type run struct {
 	Options
 	*backup
 	report  *Report
+	list    *list
+	record  []byte // to write one in, while there is one goroutine only
 	leftOut leftOut
 	sealers sync.Pool // of *sealer
 }

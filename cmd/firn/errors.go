@@ -47,6 +47,7 @@ var exitCodes = []struct {
 	{keys.ErrPassphrase, exitNoAccess},
 	{catalog.ErrAmbiguous, exitUsage},
 	{restore.ErrNotDatabase, exitUsage},
+	{uploader.ErrOtherInstallation, exitUsage},
 	{objstore.ErrDenied, exitNoAccess},
 	{postgres.ErrDenied, exitNoAccess},
 	{uploader.ErrIncomplete, exitIncomplete},

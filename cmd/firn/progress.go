@@ -40,7 +40,6 @@ const progressInterval = 30 * time.Second
 // progress shows how far long work is: a bar on a terminal, a line now and
 // then in a log, nothing with --quiet. It is safe for concurrent use.
 type progress struct {
-	what  string
 	total int64
 	run   *runs.Active // told too; may be nil
 	log   *slog.Logger
@@ -48,6 +47,7 @@ type progress struct {
 	bar   *mpb.Bar
 
 	mu    sync.Mutex
+	what  string
 	files int
 	bytes int64
 	said  time.Time
@@ -64,14 +64,15 @@ func newProgress(c *cli.Context, what string, totalBytes int64) *progress {
 	}
 	p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(60))
 	logOutput.set(p.bars)
+	name := decor.Any(func(decor.Statistics) string { return p.name() + " " })
 	speed := decor.AverageSpeed(decor.SizeB1024(0), "% .1f")
 	if totalBytes == unknownSize {
-		p.bar = p.bars.AddSpinner(0, mpb.PrependDecorators(decor.Name(what+" "), decor.CurrentKibiByte("% .1f ")), mpb.AppendDecorators(speed))
+		p.bar = p.bars.AddSpinner(0, mpb.PrependDecorators(name, decor.CurrentKibiByte("% .1f ")), mpb.AppendDecorators(speed))
 		return p
 	}
 	p.bar = p.bars.AddBar(max(totalBytes, 1),
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(what+" "), decor.CountersKibiByte("% .1f / % .1f")),
+		mpb.PrependDecorators(name, decor.CountersKibiByte("% .1f / % .1f")),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), speed, decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
 	return p
 }
@@ -81,6 +82,19 @@ func (p *progress) ofRun(run *runs.Active, files int) *progress {
 	p.run = run
 	run.Plan(int64(files), p.total)
 	return p
+}
+
+func (p *progress) name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.what
+}
+
+// Rename says what the work is by now.
+func (p *progress) Rename(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.what = what
 }
 
 // Add tells of work done.

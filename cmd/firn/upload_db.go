@@ -149,6 +149,9 @@ func backUpDatabase(c *cli.Context, cfg *config.Config, role string, run *runs.A
 	if o.Signer, err = signerOf(cfg, role); err != nil {
 		return nil, err
 	}
+	if o.Installation, err = installationOf(cfg, role); err != nil {
+		return nil, err
+	}
 	if o.Store, err = openConfiguredStore(c, cfg, role); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ var knownKeys = []knownKey{
 	{name: "backup-gpg-signing-key", secret: true},
 	{name: "backup-gpg-signing-passphrase", secret: true},
 	{name: "backup-gpg-trusted-keys"},
+	{name: "backup-installation"},
 	{name: "backup-final", fallback: "archive"},
 	{name: "backup-ping-success", secret: true},
 	{name: "backup-ping-failure", secret: true},

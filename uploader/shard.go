@@ -1,0 +1,217 @@
+package uploader
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chipster/firn/internal/backupname"
+	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/shard"
+	"github.com/chipster/firn/internal/signature"
+)
+
+// A backup can be made in shards: by several runs, side by side or one after the
+// other, each of which takes the files that are its own. They work on one backup,
+// whose name the first one chooses; it leaves a mark, which says of how many shards
+// the backup will be. Each ends with a list of its files, and whoever finds the
+// lists of all there makes the backup's of them. Two may find that at once: they
+// write the same.
+
+const (
+	markPrefix      = "shards-" // and how many there are: the last part of a mark's key
+	shardListPrefix = "shard-"
+)
+
+func markOf(count int) string { return fmt.Sprintf("%s%d", markPrefix, count) }
+
+func shardListOf(s shard.Shard) string {
+	return fmt.Sprintf("%s%d-of-%d.list", shardListPrefix, s.Index, s.Count)
+}
+
+// shardTag tells the leases and packages of a backup's shards apart.
+func shardTag(s shard.Shard) string {
+	if s.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%dof%d-", s.Index, s.Count)
+}
+
+// isFellow tells that a lease is another shard's of the same backup.
+func (b *backup) isFellow(other *inBucket, l objstore.Object) bool {
+	if b.shard.IsZero() || other.name != b.name {
+		return false
+	}
+	_, tag, _ := strings.Cut(l.Key, "/"+leasePrefix)
+	tag, _, tagged := strings.Cut(tag, "-")
+	index, count, ok := strings.Cut(tag, "of")
+	s, err := shard.Parse(index + "/" + count)
+	return tagged && ok && err == nil && s.Count == b.shard.Count && s.Index != b.shard.Index
+}
+
+// isOfShards tells the objects, but for packages and leases, that there are only
+// while shards make a backup.
+func isOfShards(key string) bool {
+	_, file, _ := strings.Cut(key, "/")
+	return strings.HasPrefix(file, markPrefix) || strings.HasPrefix(file, shardListPrefix)
+}
+
+// isOtherShards tells that a list of packages is another shard's, which has no
+// file of this one's.
+func (b *backup) isOtherShards(key string) bool {
+	return !b.shard.IsZero() && !strings.Contains(key, "_"+shardTag(b.shard))
+}
+
+// meet chooses the backup that all shards make: the one that was marked first,
+// which is a new one where there is none.
+func (b *backup) meet(ctx context.Context, storage string) (err error) {
+	if b.name, err = b.marked(ctx, storage); err != nil || !b.name.IsZero() {
+		return err
+	}
+	own, err := backupname.New(storage, b.now())
+	if err != nil {
+		return err
+	}
+	mark := own.String() + "/" + markOf(b.shard.Count)
+	if err := b.store.Put(ctx, mark, fmt.Appendf(nil, "%d shards\n", b.shard.Count)); err != nil {
+		return err
+	}
+	// By then all that came at the same moment have written theirs: the bucket
+	// tells times to the second.
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(b.patience):
+	}
+	if b.name, err = b.marked(ctx, storage); err != nil {
+		return err
+	}
+	if b.name.IsZero() { // this host's clock is wrong, which choose tells
+		b.name = own
+	}
+	if b.name == own {
+		return nil
+	}
+	err = b.store.Delete(ctx, mark)
+	if errors.Is(err, objstore.ErrDenied) {
+		err = b.store.Put(ctx, mark, nil) // an empty one counts as none
+	}
+	return err
+}
+
+// marked finds the backup that shards make, if there is one: a later run can go on
+// with it.
+func (b *backup) marked(ctx context.Context, storage string) (name backupname.Name, err error) {
+	bucket, err := look(ctx, b.store, storage)
+	var newest backupname.Name
+	for _, other := range bucket { // oldest first
+		if other.committed {
+			newest = other.name
+		}
+	}
+	var first objstore.Object
+	for _, other := range bucket {
+		if other.committed || !newest.IsZero() && backupname.Compare(other.name, newest) <= 0 {
+			continue
+		}
+		if age := b.now().Sub(other.name.Time()); age < -maxSkew || age >= resumeFor {
+			continue
+		}
+		for _, mark := range other.marks {
+			earlier := cmp.Or(mark.Modified.Compare(first.Modified), strings.Compare(mark.Key, first.Key)) < 0
+			if mark.Size > 0 && strings.HasSuffix(mark.Key, "/"+markOf(b.shard.Count)) && (name.IsZero() || earlier) {
+				name, first = other.name, mark
+			}
+		}
+	}
+	return name, err
+}
+
+// publishShard uploads the list of this shard, and the backup's where it is the
+// last one.
+func (r *run) publishShard(ctx context.Context) error {
+	err := r.confirm(ctx)
+	if err == nil {
+		err = r.putList(ctx, r.key(shardListOf(r.shard)), linesOf(r.list.All()))
+	}
+	if err == nil {
+		err = r.join(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	// Another shard may have been faster with the last step.
+	if _, headErr := r.store.Head(ctx, r.key(manifest.BackupInfo)); headErr != nil {
+		return err
+	}
+	r.log.Info("another shard completed the backup", "backup", r.name, "shard", r.shard)
+	return nil
+}
+
+// join makes the backup's list where those of all shards are there.
+func (r *run) join(ctx context.Context) error {
+	bucket, err := look(ctx, r.store, r.name.Storage())
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(bucket, func(b *inBucket) bool { return b.name == r.name })
+	if i < 0 {
+		return fmt.Errorf("the bucket does not list %s, which was just written", r.key(shardListOf(r.shard)))
+	}
+	all := newList()
+	defer all.Close()
+	var waiting []string
+	for n := range r.shard.Count {
+		s := shard.Shard{Index: n + 1, Count: r.shard.Count}
+		if !slices.Contains(bucket[i].keys, r.key(shardListOf(s))) {
+			waiting = append(waiting, s.String())
+		}
+	}
+	if len(waiting) > 0 {
+		r.report.Waiting = waiting
+		r.log.Info("this shard is done", "backup", r.name, "shard", r.shard, "waiting for", waiting)
+		return nil
+	}
+	for n := range r.shard.Count {
+		key := r.key(shardListOf(shard.Shard{Index: n + 1, Count: r.shard.Count}))
+		if err := r.readVerified(ctx, key, func(in io.Reader) error { return r.joinLines(all, in) }); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	for _, key := range bucket[i].keys {
+		if _, isList := packageOf(key); (isList || isOfShards(key)) && !strings.HasSuffix(key, signature.Suffix) {
+			all.keys[key] = true
+		}
+	}
+	r.found = bucket // what the others brought is known from now on
+	if err := r.publish(ctx, linesOf(all.All()), all.keys); err != nil {
+		return err
+	}
+	r.log.Info("all shards are done", "backup", r.name, "files", all.Len())
+	return nil
+}
+
+// joinLines adds the lines of a shard's list to the backup's.
+func (r *run) joinLines(all *list, in io.Reader) (err error) {
+	for e, err := range manifest.Read(in) {
+		if err != nil {
+			return err
+		}
+		if e.Backup == r.name {
+			all.keys[r.key(e.Package)] = true
+		}
+		if r.record, err = appendEntry(r.record[:0], &e, nil); err != nil {
+			return err
+		}
+		if err := all.Add(r.record); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/objstore"
+	"github.com/chipster/firn/internal/shard"
+)
+
+// runShard runs one shard, without changing the world's clock.
+func (w *world) runShard(text string, change func(*Options)) (*Report, error) {
+	w.t.Helper()
+	s, err := shard.Parse(text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	now := w.now
+	o := Options{
+		Store: w.store, Storage: w.storage, Name: "file-storage", Workers: 2, Shard: s,
+		now: func() time.Time { return now }, retryDelay: time.Millisecond, partSize: 64 << 10, patience: 50 * time.Millisecond,
+	}
+	if change != nil {
+		change(&o)
+	}
+	return Run(context.Background(), o)
+}
+
+func (w *world) mustRunShard(text string) *Report {
+	w.t.Helper()
+	r, err := w.runShard(text, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) fillForShards(files int) {
+	for i := range files {
+		w.write(fmt.Sprintf("%02x/file-%d", i%7, i), random(rand.IntN(3000)))
+	}
+}
+
+// checkOneBackup makes sure that there is one backup, that it holds all files
+// of the storage, and that nothing is left of how it was made.
+func (w *world) checkOneBackup(backup string) {
+	w.t.Helper()
+	for o, err := range w.store.List(context.Background(), "") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		folder, file, _ := strings.Cut(o.Key, "/")
+		if folder != backup || file != "backup-info" && !strings.HasSuffix(file, ".tar") {
+			w.t.Errorf("left in the bucket: %s", o.Key)
+		}
+	}
+	w.check(backup, envelope.NewOpener(nil), false)
+}
+
+// Shards side by side, in whatever order they begin, make one backup of all
+// files, whose list is what one run writes but for the packages.
+func TestShards(t *testing.T) {
+	for range 5 {
+		w := newWorld(t)
+		w.fillForShards(60)
+		reports := make([]*Report, 4)
+		var all sync.WaitGroup
+		for i := range reports {
+			all.Go(func() {
+				time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+				r, err := w.runShard(fmt.Sprintf("%d/4", i+1), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				reports[i] = r
+			})
+		}
+		all.Wait()
+		if t.Failed() {
+			return
+		}
+		files := 0
+		for _, r := range reports {
+			if r.Backup != reports[0].Backup {
+				t.Fatalf("shards of %s and of %s", reports[0].Backup, r.Backup)
+			}
+			files += r.Files
+		}
+		if files != 60 {
+			t.Errorf("the shards have %d files", files)
+		}
+		w.checkOneBackup(reports[0].Backup)
+	}
+}
+
+// There is no backup before the last shard, whichever that is; a shard that runs
+// again meanwhile does no harm, and one that failed is run again.
+func TestShardsOneAfterTheOther(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(40)
+	first := w.mustRunShard("3/3")
+	if !slices.Equal(first.Waiting, []string{"1/3", "2/3"}) || first.Shard != "3/3" {
+		t.Errorf("%+v", first)
+	}
+	w.now = w.now.Add(10 * time.Hour)
+	if again := w.mustRunShard("3/3"); again.Backup != first.Backup || again.New != 0 || again.Resumed != first.New {
+		t.Errorf("run again: %+v", again)
+	}
+	failing := errors.New("broken")
+	if _, err := w.runShard("1/3", func(o *Options) { o.Store = failingPut{w.store, failing} }); !errors.Is(err, failing) {
+		t.Fatalf("got %v", err)
+	}
+	if r := w.mustRunShard("1/3"); !slices.Equal(r.Waiting, []string{"2/3"}) {
+		t.Errorf("%+v", r)
+	}
+	if _, err := w.store.Head(context.Background(), first.Backup+"/backup-info"); !errors.Is(err, objstore.ErrNotFound) {
+		t.Errorf("a backup without all shards: %v", err)
+	}
+	if r := w.mustRunShard("2/3"); len(r.Waiting) != 0 || r.Backup != first.Backup {
+		t.Errorf("%+v", r)
+	}
+	w.checkOneBackup(first.Backup)
+}
+
+// failingPut is a bucket that takes no list of a shard.
+type failingPut struct {
+	objstore.Store
+	err error
+}
+
+func (f failingPut) Put(ctx context.Context, key string, data []byte) error {
+	if strings.Contains(key, shardListPrefix) {
+		return f.err
+	}
+	return f.Store.Put(ctx, key, data)
+}
+
+func (f failingPut) Create(ctx context.Context, key string) (objstore.Upload, error) {
+	if strings.Contains(key, shardListPrefix) {
+		return nil, f.err
+	}
+	return f.Store.Create(ctx, key)
+}
+
+// The next night is incremental; another number of shards, or a run of all,
+// begins a backup of its own, and what others left unfinished is gone then.
+func TestShardsNightAfterNight(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(30)
+	for i := range 2 {
+		w.mustRunShard(fmt.Sprintf("%d/2", i+1))
+	}
+	backup := w.only()
+	w.archive(backup)
+	w.now = w.now.Add(24 * time.Hour)
+	w.write("new", random(100))
+	news := 0
+	var second string
+	for i := range 2 {
+		r := w.mustRunShard(fmt.Sprintf("%d/2", i+1))
+		news += r.New
+		second = r.Backup
+	}
+	if second == backup || news != 1 {
+		t.Errorf("%s: %d new files", second, news)
+	}
+	w.check(second, envelope.NewOpener(nil), false)
+	w.archive(second)
+
+	w.now = w.now.Add(24 * time.Hour)
+	w.write("newer", random(100))
+	left := w.mustRunShard("1/2")
+	w.now = w.now.Add(time.Minute)
+	other := w.mustRunShard("1/3")
+	if left.Backup == other.Backup {
+		t.Errorf("two and three shards work on %s", left.Backup)
+	}
+	w.now = w.now.Add(24 * time.Hour)
+	whole := w.mustBackup(nil)
+	w.check(whole.Backup, envelope.NewOpener(nil), false)
+	for o := range w.store.List(context.Background(), "") {
+		if isOfShards(o.Key) {
+			t.Errorf("left of what never came to its end: %s", o.Key)
+		}
+	}
+}
+
+// only is the only backup.
+func (w *world) only() (backup string) {
+	w.t.Helper()
+	lists := map[string]bool{}
+	for o := range w.store.List(context.Background(), "") {
+		if name, ok := strings.CutSuffix(o.Key, "/backup-info"); ok {
+			lists[name] = true
+		}
+	}
+	if len(lists) != 1 {
+		w.t.Fatalf("backups: %v", lists)
+	}
+	for backup = range maps.Keys(lists) {
+	}
+	return backup
+}
+
+// Nobody else uploads while shards do, and one shard not twice.
+func TestShardsLockOthers(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(5)
+	began, end := make(chan bool), make(chan bool)
+	var running sync.WaitGroup
+	running.Go(func() {
+		var once sync.Once
+		if _, err := w.runShard("1/2", func(o *Options) {
+			o.Planned = func(int, int64) { once.Do(func() { close(began); <-end }) }
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-began
+	if _, err := w.runShard("1/2", impatient); !errors.Is(err, ErrLocked) {
+		t.Errorf("the same shard: %v", err)
+	}
+	if _, err := w.backup(impatient); !errors.Is(err, ErrLocked) {
+		t.Errorf("a run of all: %v", err)
+	}
+	if _, err := w.runShard("2/3", impatient); !errors.Is(err, ErrLocked) {
+		t.Errorf("a shard of another number: %v", err)
+	}
+	if r, err := w.runShard("2/2", nil); err != nil || !slices.Equal(r.Waiting, []string{"1/2"}) {
+		t.Errorf("the other shard: %+v, %v", r, err)
+	}
+	close(end)
+	running.Wait()
+	w.check(w.only(), envelope.NewOpener(nil), false)
+}
