@@ -34,14 +34,15 @@ var (
 		regexp.MustCompile(`^[^_\t/]+_\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.(\d{3}){1,3})?Z$`),
 	}
 	extraRules = map[string]*regexp.Regexp{
-		"name":    regexp.MustCompile(`^[^\t\n\x00]+$`),
-		"mtime":   regexp.MustCompile(`^-?[0-9]+\.[0-9]{9}$`),
-		"mode":    regexp.MustCompile(`^[0-7]{4}$`),
-		"package": regexp.MustCompile(`^([0-9A-Za-z=_.-]+|[^_\t/]+-db-backup_[0-9TZ:.-]+)\.tar$`),
-		"offset":  regexp.MustCompile(`^[0-9]+$`),
-		"key":     regexp.MustCompile(`^([0-9A-F]{16}(,[0-9A-F]{16})*|passphrase-[0-9A-F]{16}|none)$`),
-		"rows":    regexp.MustCompile(`^\{("[^\t\n]+":\{("[^\t\n]+":[0-9]+,?)*\},?)*\}$`),
-		"blocks":  regexp.MustCompile(`^[A-Za-z0-9+/]{70,}$`), // at least two of them
+		"name":         regexp.MustCompile(`^[^\t\n\x00]+$`),
+		"mtime":        regexp.MustCompile(`^-?[0-9]+\.[0-9]{9}$`),
+		"mode":         regexp.MustCompile(`^[0-7]{4}$`),
+		"package":      regexp.MustCompile(`^([0-9A-Za-z=_.-]+|[^_\t/]+-db-backup_[0-9TZ:.-]+)\.tar$`),
+		"offset":       regexp.MustCompile(`^[0-9]+$`),
+		"key":          regexp.MustCompile(`^([0-9A-F]{16}(,[0-9A-F]{16})*|passphrase-[0-9A-F]{16}|none)$`),
+		"rows":         regexp.MustCompile(`^\{("[^\t\n]+":\{("[^\t\n]+":[0-9]+,?)*\},?)*\}$`),
+		"installation": regexp.MustCompile(`^[0-9a-f]{16}$`),
+		"blocks":       regexp.MustCompile(`^[A-Za-z0-9+/]{70,}$`), // at least two of them
 	}
 )
 
@@ -67,6 +68,9 @@ func parseList(t testing.TB, what, text string) (lines []line) {
 		l.sealedSize, _ = strconv.ParseInt(columns[4], 10, 64)
 		for _, field := range columns[len(columnRules):] {
 			key, value, _ := strings.Cut(field, "=")
+			if key == "installation" && n > 0 {
+				t.Fatalf("%s, line %d: an installation, which is for the first line", what, n+1)
+			}
 			if rule := extraRules[key]; rule == nil || !rule.MatchString(value) || l.extra[key] != "" {
 				t.Fatalf("%s, line %d: extra column %q", what, n+1, field)
 			}
