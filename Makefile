@@ -12,7 +12,7 @@ NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 
 VERSION     ?= $(shell scripts/dist-version.sh 2>/dev/null)
 
-.PHONY: build dist demo bench bench-db test test-unit test-e2e soak test-processors test-ceph lint tools fuzz clean
+.PHONY: build dist demo bench bench-db bench-scale test test-unit test-e2e soak test-processors test-ceph lint tools fuzz clean
 
 build: ## the program, bin/firn
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.buildVersion=$(VERSION)' -o $(BIN) ./cmd/firn
@@ -60,6 +60,12 @@ bench: build ## against the commands that firn takes the place of: into docs/per
 
 bench-db: tools build ## a database to the bucket and back, against pg_dump, lz4, gpg and psql
 	scripts/bench-db.sh $(BIN)
+
+# What to measure: numbers of files, "lines" and "tools". What was measured before stays.
+SIZES ?= 10000 100000 1000000 lines tools
+bench-scale: build ## time and memory by the number of files, and beside restic and borg: into docs/performance.md, and docs/scale.svg
+	scripts/packages.sh fuse3 rsync time restic borgbackup gnuplot-nox
+	scripts/bench-scale.sh $(BIN) bin/scale $(SIZES)
 
 # Minutes for each of the tests that go on for as long as one likes.
 SOAK ?= 10
