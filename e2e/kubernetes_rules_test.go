@@ -31,6 +31,8 @@ func workloadsOf(all []manifest) (workloads []workload) {
 			workloads = append(workloads, workload{m, o.Spec.Template, o.Spec.Selector, o.Spec.VolumeClaimTemplates, true})
 		case *appsv1.Deployment:
 			workloads = append(workloads, workload{m, o.Spec.Template, o.Spec.Selector, nil, true})
+		case *batchv1.Job:
+			workloads = append(workloads, workload{m, o.Spec.Template, nil, nil, false})
 		case *batchv1.CronJob:
 			workloads = append(workloads, workload{m, o.Spec.JobTemplate.Spec.Template, nil, nil, false})
 		}
@@ -82,6 +84,14 @@ func (w workload) checkKind(report reporter) {
 	case *appsv1.Deployment:
 		if len(w.pod.Spec.Containers) > 0 && (o.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType || o.Spec.Replicas == nil || *o.Spec.Replicas != 1) {
 			report("must be one replica, with strategy Recreate")
+		}
+	case *batchv1.Job:
+		if o.Spec.BackoffLimit == nil || *o.Spec.BackoffLimit < 1 || o.Spec.ActiveDeadlineSeconds != nil {
+			report("needs a backoffLimit, and no deadline")
+		}
+		shards := fmt.Sprintf("--shard $((JOB_COMPLETION_INDEX + 1))/%d", *o.Spec.Completions)
+		if *o.Spec.CompletionMode != batchv1.IndexedCompletion || !strings.HasSuffix(w.pod.Spec.Containers[0].Args[0], shards) {
+			report("must be indexed, and be told %s", shards)
 		}
 	case *batchv1.CronJob:
 		job := o.Spec.JobTemplate.Spec

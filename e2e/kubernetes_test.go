@@ -41,6 +41,7 @@ var kinds = map[string]func() metav1.Object{
 	"v1 PersistentVolumeClaim":           func() metav1.Object { return new(corev1.PersistentVolumeClaim) },
 	"apps/v1 StatefulSet":                func() metav1.Object { return new(appsv1.StatefulSet) },
 	"apps/v1 Deployment":                 func() metav1.Object { return new(appsv1.Deployment) },
+	"batch/v1 Job":                       func() metav1.Object { return new(batchv1.Job) },
 	"batch/v1 CronJob":                   func() metav1.Object { return new(batchv1.CronJob) },
 	"networking.k8s.io/v1 NetworkPolicy": func() metav1.Object { return new(networkingv1.NetworkPolicy) },
 }
@@ -245,7 +246,7 @@ func TestKustomizations(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(project, "deploy", "*", "*", "kustomization.yaml"))
 	must(t, err)
 	files = append(files, filepath.Join(project, "deploy", "helm", "kustomization.yaml"))
-	if len(files) != 7 {
+	if len(files) != 8 {
 		t.Errorf("%d kustomizations", len(files))
 	}
 	for _, file := range files {

@@ -133,6 +133,13 @@ func (s *story) moveIn() {
 	old.root, s.hosts["storage"].root = filepath.Join(s.dir, "hosts/burnt"), filepath.Join(s.dir, "hosts/storage")
 	s.must("storage", "useradd --system --user-group --home-dir /var/lib/firn --no-create-home --shell /usr/sbin/nologin firn\n"+
 		"cp -a "+old.root+"/etc/firn /etc/\nchgrp -R firn /etc/firn")
+	printed, err := s.shell("storage", "runuser -u firn -- firn --quiet upload files --config /etc/firn/firn.yaml")
+	_, id, told := strings.Cut(printed, "say --installation ")
+	id, _, _ = strings.Cut(id, " ")
+	if err == nil || !told {
+		s.Fatalf("the new disk is not told from the old one: %v\n%s", err, printed)
+	}
+	s.must("storage", "echo 'backup-installation-file-storage: "+id+"' >> /etc/firn/firn.yaml")
 	var report struct{ Files, New int }
 	out := s.must("storage", "runuser -u firn -- firn --quiet upload files --config /etc/firn/firn.yaml --json")
 	must(s, json.Unmarshal([]byte(out), &report))

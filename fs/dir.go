@@ -2,64 +2,54 @@ package fs
 
 import (
 	"context"
-	"iter"
 	"syscall"
 
 	gofuse "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
+// entries are what is in a folder, one after the other.
+type entries interface {
+	// next puts the next one into e; false: there is none.
+	next(e *fuse.DirEntry) (bool, syscall.Errno)
+	rewind()
+}
+
 // dirHandle is an open folder. It reads the entries as they are asked for,
 // however many there are. The library calls it from one goroutine at a time.
 type dirHandle struct {
-	list   iter.Seq2[fuse.DirEntry, error] // yields the same each time
-	report func(error) syscall.Errno
-	next   func() (fuse.DirEntry, error, bool)
-	stop   func()
-	offset uint64 // how many entries were read
+	entries
+	above  [2]fuse.DirEntry // "." and "..", which come first
+	offset uint64           // how many entries were read
+	entry  fuse.DirEntry    // the last one
 }
 
 var _ = interface {
 	gofuse.FileReaddirenter
 	gofuse.FileSeekdirer
-	gofuse.FileReleasedirer
 }((*dirHandle)(nil))
 
-// newDirHandle puts "." and ".." before the list.
-func newDirHandle(folder *gofuse.Inode, list iter.Seq2[fuse.DirEntry, error], report func(error) syscall.Errno) *dirHandle {
+func newDirHandle(folder *gofuse.Inode, list entries) *dirHandle {
 	self, above := folder.StableAttr(), folder.StableAttr()
 	if _, parent := folder.Parent(); parent != nil {
 		above = parent.StableAttr()
 	}
-	d := &dirHandle{report: report, list: func(yield func(fuse.DirEntry, error) bool) {
-		if yield(dirEntry(".", self), nil) && yield(dirEntry("..", above), nil) {
-			list(yield)
-		}
+	return &dirHandle{entries: list, above: [2]fuse.DirEntry{
+		{Name: ".", Mode: self.Mode, Ino: self.Ino}, {Name: "..", Mode: above.Mode, Ino: above.Ino},
 	}}
-	d.rewind()
-	return d
 }
 
-func (d *dirHandle) rewind() {
-	if d.stop != nil {
-		d.stop()
-	}
-	d.next, d.stop = iter.Pull2(d.list)
-	d.offset = 0
-}
-
-// Readdirent returns the next entry, or nil at the end.
+// Readdirent returns the next entry, or nil at the end. It is valid until the next
+// call: the library copies it.
 func (d *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) {
-	entry, err, ok := d.next()
-	if !ok {
-		return nil, 0
-	}
-	if err != nil {
-		return nil, d.report(err)
+	if d.offset < uint64(len(d.above)) {
+		d.entry = d.above[d.offset]
+	} else if ok, errno := d.next(&d.entry); !ok || errno != 0 {
+		return nil, errno
 	}
 	d.offset++
-	entry.Off = d.offset
-	return &entry, 0
+	d.entry.Off = d.offset
+	return &d.entry, 0
 }
 
 // Seekdir goes to where an entry said that the next one follows. It reads over
@@ -67,14 +57,30 @@ func (d *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) 
 func (d *dirHandle) Seekdir(ctx context.Context, offset uint64) syscall.Errno {
 	if offset < d.offset {
 		d.rewind()
+		d.offset = 0
 	}
 	for d.offset < offset {
-		entry, errno := d.Readdirent(ctx)
-		if errno != 0 || entry == nil {
+		if entry, errno := d.Readdirent(ctx); errno != 0 || entry == nil {
 			return errno
 		}
 	}
 	return 0
 }
 
-func (d *dirHandle) Releasedir(context.Context, uint32) { d.stop() }
+// fewEntries are those of the folders at the top.
+type fewEntries struct {
+	all  []fuse.DirEntry
+	left []fuse.DirEntry
+}
+
+func newFewEntries(all []fuse.DirEntry) *fewEntries { return &fewEntries{all, all} }
+
+func (f *fewEntries) rewind() { f.left = f.all }
+
+func (f *fewEntries) next(e *fuse.DirEntry) (bool, syscall.Errno) {
+	if len(f.left) == 0 {
+		return false, 0
+	}
+	*e, f.left = f.left[0], f.left[1:]
+	return true, 0
+}

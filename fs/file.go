@@ -3,7 +3,6 @@ package fs
 import (
 	"bytes"
 	"context"
-	iofs "io/fs"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/chipster/firn/internal/catalog"
-	"github.com/chipster/firn/internal/manifest"
 )
 
 // preferredIO is the size of the requests that programs are told to make, which
@@ -20,16 +18,16 @@ import (
 const preferredIO = 1 << 20
 
 // fileNode is a file of a version. There can be millions of them in the
-// kernel's cache, so it holds no entry of the catalog.
+// kernel's cache, so it holds no entry of the catalog, and shares what it can.
 type fileNode struct {
 	gofuse.Inode
-	t        *tree
-	version  catalog.Version
-	path     string
-	size     int64
-	modified time.Time
-	mode     iofs.FileMode
-	cached   atomic.Pointer[atomic.Bool] // openFile.safe of the opening that the kernel's cache may hold bytes of; nil: none yet
+	folder      *folderNode
+	name        string // shared with the library
+	size        int64
+	seconds     int64 // of the modification, since 1970
+	nanoseconds uint32
+	mode        uint32
+	cached      atomic.Pointer[atomic.Bool] // openFile.safe of the opening that the kernel's cache may hold bytes of; nil: none yet
 }
 
 var _ = interface {
@@ -37,24 +35,27 @@ var _ = interface {
 	gofuse.NodeOpener
 }((*fileNode)(nil))
 
-func newFileNode(t *tree, v catalog.Version, e *manifest.Entry) *fileNode {
-	n := &fileNode{t: t, version: v, path: e.Path, size: e.Size, modified: e.Modified, mode: 0o444}
-	if e.HasMode {
-		n.mode = e.Mode.Perm() &^ 0o222
+func newFileNode(folder *folderNode, found *catalog.Item, name string) *fileNode {
+	modified := found.Modified
+	if modified.IsZero() {
+		modified = folder.version.Name.Time()
 	}
-	if n.modified.IsZero() {
-		n.modified = v.Name.Time()
+	n := &fileNode{folder: folder, name: name, size: found.Size, seconds: modified.Unix(), nanoseconds: uint32(modified.Nanosecond()), mode: 0o444}
+	if found.HasMode {
+		n.mode = uint32(found.Mode.Perm() &^ 0o222)
 	}
 	return n
 }
 
+func (n *fileNode) path() string { return join(n.folder.path, n.name) }
+
 func (n *fileNode) fill(a *fuse.Attr) {
-	a.Mode = syscall.S_IFREG | uint32(n.mode)
+	a.Mode = syscall.S_IFREG | n.mode
 	a.Nlink = 1
 	a.Size = uint64(n.size)
 	a.Blocks = (a.Size + 511) / 512
 	a.Blksize = preferredIO
-	n.t.attr(a, n.modified)
+	n.folder.t.attr(a, time.Unix(n.seconds, int64(n.nanoseconds)))
 }
 
 func (n *fileNode) Getattr(_ context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
@@ -68,20 +69,21 @@ func (n *fileNode) Open(ctx context.Context, flags uint32) (gofuse.FileHandle, u
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 		return nil, 0, syscall.EROFS
 	}
-	found, err := n.t.catalog.Lookup(ctx, n.version, n.path)
+	t, v := n.folder.t, *n.folder.version
+	found, err := t.catalog.Lookup(ctx, v, n.path())
 	if err == nil && found.Dir {
 		err = catalog.ErrChanged
 	}
 	if err != nil {
 		return nil, 0, n.report(err, -1)
 	}
-	n.t.keys.opened(n.t, n.version, &found.Entry)
-	file, err := n.t.open(ctx, n.version, &found.Entry)
+	t.keys.opened(t, v, &found.Entry)
+	file, err := t.open(ctx, v, &found.Entry)
 	if err != nil {
 		return nil, 0, n.report(err, -1)
 	}
-	n.t.stats.opens.Add(1)
-	return &fileHandle{node: n, file: file, window: window{shared: &n.t.ahead}}, n.cacheFlags(file), 0
+	t.stats.opens.Add(1)
+	return &fileHandle{node: n, file: file, window: window{shared: &t.ahead}}, n.cacheFlags(file), 0
 }
 
 // cacheFlags lets the kernel keep what it cached of the file before only where
@@ -95,8 +97,9 @@ func (n *fileNode) cacheFlags(f *openFile) uint32 {
 }
 
 func (n *fileNode) report(err error, at int64) syscall.Errno {
-	errno := n.t.report(err, "read", n.version.Name.String(), n.path, at)
-	n.t.stats.fail(errno)
+	t := n.folder.t
+	errno := t.report(err, "read", n.folder.version.Name.String(), n.path(), at)
+	t.stats.fail(errno)
 	return errno
 }
 
@@ -118,7 +121,7 @@ const maxParts = 64
 
 // Read is called by several goroutines at once: the kernel reads ahead.
 func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	s := &h.node.t.stats
+	s := &h.node.folder.t.stats
 	s.reads.Add(1)
 	parts, n, err := h.file.read(ctx, &h.window, off, len(dest))
 	if err == nil {

@@ -7,7 +7,9 @@
 //
 // It promises that a file that is read to its end is what was backed up, or
 // that the read fails; that an open file stays readable when the archiver moves
-// or prunes it; and that memory is bounded by options, not by the archive.
+// or prunes it; and that memory is bounded by options, not by the archive, but
+// for some 500 bytes for each file that the kernel remembers: those that somebody
+// looked at, until it needs the room.
 // Reads at one place and another of a file are as good as its list: with a table
 // of blocks they are verified one by one, without one when all was read.
 //
@@ -108,7 +110,7 @@ func Mount(o Options) (*Server, error) {
 
 func rootOf(t *tree, o Options) gofuse.InodeEmbedder {
 	if o.Version != nil {
-		return &folderNode{t: t, version: *o.Version}
+		return newVersionNode(t, *o.Version)
 	}
 	return &rootNode{t: t}
 }
@@ -136,10 +138,13 @@ func fuseOptions(o Options) *gofuse.Options {
 		// Reads are answered from memory: there is nothing to splice, and a
 		// reply of 1 MiB and its header is more than a pipe holds.
 		DisableSplice: true,
-		// Large folders are listed many times slower with it:
-		// https://github.com/rfjakob/gocryptfs/issues/1026
-		DisableReadDirPlus: true,
-		Logger:             options.Logger,
+		// Attributes may come with names: what the kernel decides by itself, and
+		// what folderHandle gives then. 100,000 files in one folder, seconds of
+		// find, ls -l and rsync --dry-run: 0.3, 1.7, 1.5; never with names, 0.3,
+		// 5.9, 5.8; always, 1.0, 1.7, 1.6, and find leaves as much in memory as
+		// ls -l.
+		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
+		Logger:            options.Logger,
 	}
 	if os.Geteuid() == 0 {
 		options.DirectMountStrict = true

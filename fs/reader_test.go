@@ -460,7 +460,7 @@ func TestUnverifiedBlocksAreForgotten(t *testing.T) {
 	good := f.sealed
 	f.sealed = bytes.Clone(good)
 	f.sealed[len(f.sealed)/2] ^= 1
-	node := &fileNode{t: tr}
+	node := &fileNode{folder: &folderNode{t: tr}}
 	h, _ := f.open(t)
 	node.cacheFlags(h.openFile)
 	for off := int64(0); off < 8<<20; off += 1 << 20 {

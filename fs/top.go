@@ -48,14 +48,14 @@ func (n *rootNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	if name == statsName {
 		node := &statsNode{t: n.t}
 		node.fill(&out.Attr)
-		return n.NewInode(ctx, node, identity(syscall.S_IFREG, "", statsName)), 0
+		return n.NewInode(ctx, node, nodeID{}.child(statsName).attr(syscall.S_IFREG)), 0
 	}
 	versions := n.t.versions.of(ctx, name)
 	if len(versions) == 0 {
 		return nil, syscall.ENOENT
 	}
 	n.t.folderAttr(&out.Attr, newest(versions))
-	return n.NewInode(ctx, &storageNode{t: n.t, storage: name}, identity(syscall.S_IFDIR, name, "")), 0
+	return n.NewInode(ctx, &storageNode{t: n.t, storage: name}, storageID(name).attr(syscall.S_IFDIR)), 0
 }
 
 func (n *rootNode) OpendirHandle(ctx context.Context, _ uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
@@ -63,10 +63,10 @@ func (n *rootNode) OpendirHandle(ctx context.Context, _ uint32) (gofuse.FileHand
 	for _, v := range n.t.versions.get(ctx) {
 		storage := v.Name.Storage()
 		if len(entries) == 0 || entries[len(entries)-1].Name != storage {
-			entries = append(entries, dirEntry(storage, identity(syscall.S_IFDIR, storage, "")))
+			entries = append(entries, dirEntry(storage, storageID(storage).attr(syscall.S_IFDIR)))
 		}
 	}
-	return newDirHandle(&n.Inode, listOf(entries), errnoOf), 0, 0
+	return newDirHandle(&n.Inode, newFewEntries(entries)), 0, 0
 }
 
 func (n *rootNode) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
@@ -118,18 +118,18 @@ func (n *storageNode) Lookup(ctx context.Context, name string, out *fuse.EntryOu
 	}
 	v := versions[i]
 	n.t.folderAttr(&out.Attr, v.Name.Time())
-	return n.NewInode(ctx, &folderNode{t: n.t, version: v}, folderIdentity(v, "")), 0
+	return n.NewInode(ctx, newVersionNode(n.t, v), versionID(&v).attr(syscall.S_IFDIR)), 0
 }
 
 func (n *storageNode) OpendirHandle(ctx context.Context, _ uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
 	var entries []fuse.DirEntry
 	for _, v := range n.t.versions.of(ctx, n.storage) {
-		entries = append(entries, dirEntry(v.Name.TimeText(), folderIdentity(v, "")))
+		entries = append(entries, dirEntry(v.Name.TimeText(), versionID(&v).attr(syscall.S_IFDIR)))
 	}
 	if len(entries) > 0 {
 		entries = append(entries, dirEntry(catalog.Latest, latestIdentity(n.storage)))
 	}
-	return newDirHandle(&n.Inode, listOf(entries), errnoOf), 0, 0
+	return newDirHandle(&n.Inode, newFewEntries(entries)), 0, 0
 }
 
 // latestNode is the symbolic link to the newest version, readable or not: who
@@ -146,7 +146,7 @@ var _ = interface {
 }((*latestNode)(nil))
 
 func latestIdentity(storage string) gofuse.StableAttr {
-	return identity(syscall.S_IFLNK, storage, catalog.Latest)
+	return storageID(storage).child(catalog.Latest).attr(syscall.S_IFLNK)
 }
 
 func (n *latestNode) fill(a *fuse.Attr, target backupname.Name) {

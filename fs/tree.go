@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ type tree struct {
 	keys     keysAhead
 	stats    stats
 	versions *versionList
+	wanted   atomic.Int64 // in how many folders to give away attributes: see folderHandle
 	uid, gid uint32
 	log      *slog.Logger
 	wg       sync.WaitGroup // what goes on in the background
@@ -55,15 +57,37 @@ func (t *tree) keepIndex(e *manifest.Entry, index []byte) {
 	})
 }
 
-// identity makes inode numbers that stay the same from mount to mount. The
-// generation makes files whose numbers collide differ all the same.
-func identity(mode uint32, version, path string) gofuse.StableAttr {
-	sum := sha256.Sum256([]byte(version + "\x00" + path))
-	ino := binary.BigEndian.Uint64(sum[:])
+// nodeID names what the mount shows, by its path. Inode numbers made of it stay
+// the same from mount to mount, and the generation makes files whose numbers
+// collide differ all the same.
+type nodeID [16]byte
+
+// child is what is in a folder. One hash serves both listings and lookups: with
+// names of usual lengths it takes a single block.
+func (id nodeID) child(name string) (c nodeID) {
+	var room [128]byte
+	sum := sha256.Sum256(append(append(room[:0], id[:]...), name...))
+	copy(c[:], sum[:])
+	return c
+}
+
+func (id nodeID) inode() uint64 {
+	ino := binary.BigEndian.Uint64(id[:])
 	if ino+1 < 3 { // 0 and the last one are reserved, 1 is the root's
 		ino += 3
 	}
-	return gofuse.StableAttr{Mode: mode, Ino: ino, Gen: uint64(binary.BigEndian.Uint32(sum[8:]))}
+	return ino
+}
+
+func (id nodeID) attr(mode uint32) gofuse.StableAttr {
+	return gofuse.StableAttr{Mode: mode, Ino: id.inode(), Gen: binary.BigEndian.Uint64(id[8:])}
+}
+
+// The numbers of all else begin with those of the folders at the top.
+func storageID(storage string) nodeID { return nodeID{}.child(storage) }
+
+func versionID(v *catalog.Version) nodeID {
+	return storageID(v.Name.Storage()).child(v.Name.TimeText())
 }
 
 func (t *tree) folderAttr(a *fuse.Attr, modified time.Time) {

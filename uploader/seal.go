@@ -20,13 +20,15 @@ func (r *run) seal(ctx context.Context, s *storage, all *fresh) error {
 		return err
 	}
 	defer sorted.Close()
+	keys := &sessions{recipients: r.recipients}
+	defer keys.close()
 	lists := &packageLists{run: r, files: max(r.listFiles, all.Len()/listsPerRun)}
 	work, inTime := errgroup.WithContext(ctx)
 	work.SetLimit(1 + r.Workers) // one hands out the files
 	work.Go(func() error {
 		return handOut(inTime, sorted.All(), func(g *group) {
 			work.Go(func() error {
-				if err := r.sealPackage(inTime, s, g, lists); err != nil {
+				if err := r.sealPackage(inTime, s, g, keys, lists); err != nil {
 					return fmt.Errorf("package %s: %w", g.name, err)
 				}
 				return nil
@@ -38,7 +40,7 @@ func (r *run) seal(ctx context.Context, s *storage, all *fresh) error {
 	return err
 }
 
-func (r *run) sealPackage(ctx context.Context, s *storage, g *group, lists *packageLists) error {
+func (r *run) sealPackage(ctx context.Context, s *storage, g *group, keys *sessions, lists *packageLists) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -46,12 +48,12 @@ func (r *run) sealPackage(ctx context.Context, s *storage, g *group, lists *pack
 	p := &packing{run: r, storage: s, pkg: name, out: newPackageWriter(ctx, r.store, r.key(name), &r.parts), lines: newSpool()}
 	defer p.lines.Close()
 	if !r.SessionKeyPerFile {
-		session, err := r.recipients.NewSession()
+		session, err := keys.take(g.small)
 		if err != nil {
 			return err
 		}
-		defer session.Wipe()
-		p.session = session
+		defer keys.put(session)
+		p.session = session.Session
 	}
 	if err := p.files(ctx, g); err != nil {
 		return p.out.abort(err)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
 )
@@ -26,21 +25,50 @@ func catalogFlag() cli.Flag {
 // openCatalog opens the catalog of the archive in the folder root. The first
 // time it reads all lists, which can take minutes.
 func openCatalog(c *cli.Context, root string) (*catalog.Catalog, error) {
-	const interval = 5 * time.Second
-	said := time.Now()
 	trust, err := trustOf(c, nil)
 	if err != nil {
 		return nil, err
 	}
+	show := &listsProgress{c: c, said: time.Now()}
+	defer show.done()
 	return catalog.Open(c.Context, root, catalog.Options{
-		Path: c.Path("catalog"), Trust: trust, Logger: logger(c),
-		Progress: func(version backupname.Name, lines int64) {
-			if time.Since(said) >= interval {
-				said = time.Now()
-				logger(c).Info("reading the list of a version", "version", version.String(), "lines", lines)
-			}
-		},
+		Path: c.Path("catalog"), Trust: trust, Logger: logger(c), Progress: show.tell,
 	})
+}
+
+// listsProgress shows how far the reading of lists is: while a catalog is opened
+// with a bar where there can be one, and afterwards, when nobody waits for it, in
+// the log. What is read within a second is not worth telling.
+type listsProgress struct {
+	c      *cli.Context
+	bar    *progress // once there is one
+	shown  int64     // bytes in the bar
+	said   time.Time
+	opened bool
+}
+
+func (l *listsProgress) tell(p catalog.Progress) {
+	const patience, interval = time.Second, 5 * time.Second
+	what := fmt.Sprintf("reading the lists: %d of %d versions", p.Done, p.Versions)
+	if l.bar == nil && !l.opened && time.Since(l.said) >= patience {
+		l.bar = newProgress(l.c, what, p.TotalBytes)
+	}
+	if l.bar != nil && l.bar.bar != nil {
+		l.bar.Rename(what)
+		l.bar.Add(0, p.Bytes-l.shown)
+		l.shown = p.Bytes
+	} else if time.Since(l.said) >= interval {
+		l.said = time.Now()
+		logger(l.c).Info("reading the lists", "done", p.Done, "of", p.Versions, "version", p.Version.String(), "lines", p.Lines)
+	}
+}
+
+// done takes the bar away.
+func (l *listsProgress) done() {
+	if l.bar != nil {
+		l.bar.Done()
+	}
+	l.bar, l.opened = nil, true
 }
 
 // openVersion opens the catalog, and finds a version in it that can be read.

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	gometrics "runtime/metrics"
 	"syscall"
 	"time"
 
@@ -77,7 +78,7 @@ func runMount(c *cli.Context) (err error) {
 	if err := chooseVersion(c, &o); err != nil {
 		return err
 	}
-	limitMemory(o.CacheBytes)
+	defer limitMemory(o.CacheBytes)()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -100,12 +101,27 @@ func runMount(c *cli.Context) (err error) {
 }
 
 // limitMemory has the garbage collected before it doubles the cache, which is
-// what it does by default. $GOMEMLIMIT comes before.
-func limitMemory(cache int64) {
-	const rest = 96 << 20 // the catalog, requests in flight, the program itself
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(cache + cache/8 + rest)
+// what it does by default, until the function that it returns is called.
+// $GOMEMLIMIT comes before.
+func limitMemory(cache int64) (end func()) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
 	}
+	live := []gometrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	limit := func() {
+		gometrics.Read(live)
+		debug.SetMemoryLimit(memoryLimit(cache, int64(live[0].Value.Uint64())))
+	}
+	limit()
+	return every(time.Second, limit)
+}
+
+// memoryLimit leaves room above what is in use. The files that the kernel knows
+// of take some 500 bytes each until it forgets them: with a million of them and a
+// limit that stood still, collecting garbage would take most of the time.
+func memoryLimit(cache, live int64) int64 {
+	const rest = 96 << 20 // the catalog, requests in flight, the program itself
+	return max(cache+cache/8+rest, live+live/2)
 }
 
 // chooseVersion checks what --name and --version say.
@@ -168,17 +184,25 @@ func tellMetrics(c *cli.Context, file, dir string, server *fs.Server) (end func(
 		warned = warned || err != nil
 	}
 	tell(true)
+	stop := every(metricsInterval, func() { tell(true) })
+	return func() {
+		stop()
+		tell(false)
+	}
+}
+
+// every calls f time and again, until the function that it returns is called.
+func every(interval time.Duration, f func()) (end func()) {
 	ending, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(metricsInterval)
+		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-				tell(true)
+				f()
 			case <-ending:
-				tell(false)
 				return
 			}
 		}

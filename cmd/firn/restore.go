@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,9 +25,14 @@ Run it again to continue: what is there already is skipped. A file that is
 there and differs is left alone, unless with --overwrite. What could not be
 restored is logged; the exit code is 3 then. Owners are not recorded.
 
+With --shard, several machines restore together into one folder that all of them
+see: each takes those files whose paths' hashes fall to it. All have to be told
+the same number of shards. A shard that was stopped is run again.
+
 Examples:
    firn restore /mnt/archive file-storage/latest --to /tmp/restored --key firn.private.base64
    firn restore /mnt/archive file-storage_2026-01-02 --to /tmp/restored 'ab/**' cd/file
+   firn restore /mnt/archive file-storage/latest --to /srv/new --key firn.private.base64 --shard 2/4
 
 The dump of a database is restored with firn restore db; an archive in a folder
 that is called db is ./db.`,
@@ -36,6 +43,7 @@ that is called db is ./db.`,
 			&cli.PathFlag{Name: "to", Usage: "write into the folder `DIR`, which is made if need be"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace files that differ"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be restored"},
+			shardFlag("restore"),
 			&cli.IntFlag{Name: "workers", Usage: "restore `N` files at once (default: two a processor)"},
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
 		),
@@ -55,6 +63,9 @@ func runRestore(c *cli.Context) error {
 	if o.To == "" {
 		return usagef("--to is missing: name the folder to restore into")
 	}
+	if o.Shard, err = shardOf(c); err != nil {
+		return err
+	}
 	if o.Opener, err = openerOf(c); err != nil {
 		return err
 	}
@@ -63,14 +74,28 @@ func runRestore(c *cli.Context) error {
 		return err
 	}
 	defer o.Catalog.Close()
-	bar := newProgress(c, "restoring", o.Version.Size)
+	bar := newProgress(c, "restoring", o.Version.Size/int64(max(o.Shard.Count, 1)))
 	o.Progress = bar.Add
+	collectRarely()
 	report, err := restore.Run(c.Context, o)
 	bar.Done()
 	if report == nil {
 		return err
 	}
 	return errors.Join(keyHint(err), printRestore(c, report))
+}
+
+// collectRarely lets garbage wait. Little is in use while small files are restored,
+// and each leaves some: with Go's defaults, it is collected every hundred files,
+// which was a quarter of 2.3 s that 20,000 of 10 kB took. The limit is far above
+// what is in use with the largest files. What the environment says comes first.
+func collectRarely() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(192 << 20)
+	}
 }
 
 func printRestore(c *cli.Context, r *restore.Report) error {
@@ -82,6 +107,9 @@ func printRestore(c *cli.Context, r *restore.Report) error {
 		did = "would be restored"
 	}
 	_, err := fmt.Fprintf(c.App.Writer, "%s: %d files, %s %s to %s", r.Version, r.Restored.Files, humanBytes(r.Restored.Bytes), did, shown(r.To))
+	if err == nil && r.Shard != "" {
+		_, err = fmt.Fprintf(c.App.Writer, " as shard %s", r.Shard)
+	}
 	if err == nil && r.Skipped.Files > 0 {
 		_, err = fmt.Fprintf(c.App.Writer, "; %d were there already", r.Skipped.Files)
 	}

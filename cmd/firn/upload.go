@@ -86,8 +86,9 @@ configured as file-storage-path.
 Nothing is encrypted where neither a recipient nor a passphrase is given or
 configured.
 
-The files of a package, up to some thousands, are encrypted with one session
-key, which is sealed for the recipients: whoever opens them unseals it once.
+The files of a package, up to some thousands, and those of sixteen packages of
+small files, are encrypted with one session key, which is sealed for the
+recipients: whoever opens them unseals it once.
 With --session-key-per file, one file can be handed to somebody with its own
 key, which opens no other; but each has to be unsealed by itself, which takes
 longer than all else for small files, and a tenth of a second a file, on both

@@ -43,10 +43,16 @@ With --sample only some of the files are read, others each time. That each is
 there and has its size is always checked. --rate leaves the disk to others:
 all of 10 TB at 50 MiB/s takes more than two days.
 
+With --shard, several machines verify together: each takes those files whose
+paths' hashes fall to it, and reports what it found itself. What is wrong with
+lists, and folders that are no versions, is told by the first. Repairing is for
+one run of all.
+
 Examples:
    firn verify /mnt/archive
    firn verify /mnt/archive --sample 5% --rate 50MiB
    firn verify /mnt/archive file-storage --key firn.private.base64
+   firn verify /mnt/archive --shard 2/4
    firn verify /mnt/archive --repair --store s3://backup --s3-endpoint a3s.fi
    firn verify /mnt/archive --json | jq -r '.problems[] | [.kind, .path] | @tsv'`,
 		Flags: append(append(append(keyFlags(), settingFlags(storeSettings)...),
@@ -55,6 +61,7 @@ Examples:
 			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: only say what would be done"},
 			&cli.StringFlag{Name: "sample", Usage: "read `P%` of the files, chosen at random (default: all)"},
 			&cli.StringFlag{Name: "rate", Usage: "read at most `SIZE` a second, such as 50MiB (default: as fast as it goes)"},
+			shardFlag("read"),
 			&cli.IntFlag{Name: "workers", Usage: "read `N` files at once (default: two a processor, at most 8)"},
 		), reportFlags()...),
 		Action: runVerify,
@@ -76,6 +83,12 @@ func runVerify(c *cli.Context) error {
 	if o.BytesPerSecond, err = parseRate(c.String("rate")); err != nil {
 		return err
 	}
+	if o.Shard, err = shardOf(c); err != nil {
+		return err
+	}
+	if c.Bool("repair") && !o.Shard.IsZero() {
+		return usagef("--repair is for a run of all, without --shard: it changes the list of the newest version, once")
+	}
 	keys, passphrases, err := loadPrivateKeys(c)
 	if err != nil {
 		return err
@@ -94,6 +107,9 @@ func runVerify(c *cli.Context) error {
 	job := verifyJob
 	if len(o.Storages) > 0 { // which says nothing of the rest
 		job += " of " + strings.Join(o.Storages, ", ")
+	}
+	if !o.Shard.IsZero() {
+		job += ", shard " + o.Shard.String()
 	}
 	err = rec.run(job, verifyJob, func(c *cli.Context, run *runs.Active) (err error) {
 		if o.Catalog, err = openCatalog(c, o.Root); err != nil {
@@ -228,6 +244,9 @@ func printVerify(c *cli.Context, root string, v *verified, took time.Duration) e
 		fmt.Fprintf(out, "%s has no list: it is on its way, or was left behind\n", folder)
 	}
 	printRepairs(out, v)
+	if r.Shard != "" {
+		fmt.Fprintf(out, "shard %s of ", r.Shard)
+	}
 	fmt.Fprintf(out, "%s: %d versions of %d storages, %d files, %s; read %d files, %s in %s", shown(root),
 		r.Versions, r.Storages, r.Files, humanBytes(r.Bytes), r.Read.Files, humanBytes(r.Read.Bytes), humanDuration(took))
 	if r.Healed > 0 {

@@ -31,7 +31,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/signature"
 )
 
@@ -60,9 +59,9 @@ type Options struct {
 	Trust *signature.Trusted
 	// Logger hears of what went wrong and was mended. Nil: slog.Default.
 	Logger *slog.Logger
-	// Progress, where set, is told now and then how many lines of a list were
-	// read. It is called by one goroutine at a time.
-	Progress func(version backupname.Name, lines int64)
+	// Progress, where set, is told now and then how far Open, or Refresh, is with
+	// the lists. It is called by one goroutine at a time.
+	Progress func(Progress)
 }
 
 // Catalog of one archive. All methods are safe for concurrent use, and several
@@ -71,7 +70,7 @@ type Catalog struct {
 	root     string
 	trust    *signature.Trusted
 	log      *slog.Logger
-	progress func(backupname.Name, int64)
+	progress func(Progress)
 	temp     string // folder to remove in the end, or ""
 
 	mu sync.RWMutex // held for reading while db is in use
@@ -121,7 +120,7 @@ func Open(ctx context.Context, root string, o Options) (*Catalog, error) {
 		c.log = slog.Default()
 	}
 	if c.progress == nil {
-		c.progress = func(backupname.Name, int64) {}
+		c.progress = func(Progress) {}
 	}
 	if c.root, err = filepath.Abs(root); err != nil {
 		return nil, fmt.Errorf("cannot open the archive %s: %w", root, err)

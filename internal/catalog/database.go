@@ -58,6 +58,9 @@ type database struct {
 	read, write *sql.DB
 	lookup      *sql.Stmt
 	list        *sql.Stmt
+	names       *sql.Stmt
+	items       *sql.Stmt
+	item        *sql.Stmt
 	sealed      *sql.Stmt
 }
 
@@ -124,7 +127,7 @@ func connect(ctx context.Context, path string) (_ *database, err error) {
 		}
 	}()
 	if db.write, err = db.pool("_txlock=immediate", "_pragma=synchronous(normal)",
-		"_pragma=cache_size(-16384)", "_pragma=journal_size_limit(67108864)"); err != nil {
+		"_pragma=cache_size(-8192)", "_pragma=journal_size_limit(67108864)"); err != nil {
 		return nil, err
 	}
 	db.write.SetMaxOpenConns(1) // a second writer would only wait for the first
@@ -139,7 +142,7 @@ func connect(ctx context.Context, path string) (_ *database, err error) {
 	}
 	db.read.SetMaxOpenConns(8) // bounds the memory of the page caches
 	db.read.SetMaxIdleConns(8)
-	for stmt, text := range map[**sql.Stmt]string{&db.lookup: lookupSQL, &db.list: listSQL, &db.sealed: sealedSQL} {
+	for stmt, text := range map[**sql.Stmt]string{&db.lookup: lookupSQL, &db.list: listSQL, &db.names: namesSQL, &db.items: itemsSQL, &db.item: itemSQL, &db.sealed: sealedSQL} {
 		if *stmt, err = db.read.PrepareContext(ctx, text); err != nil {
 			return nil, err
 		}
@@ -189,7 +192,7 @@ func rollback(tx *sql.Tx) { _ = tx.Rollback() }
 
 func (db *database) close() error {
 	var err error
-	for _, stmt := range []*sql.Stmt{db.lookup, db.list, db.sealed} {
+	for _, stmt := range []*sql.Stmt{db.lookup, db.list, db.names, db.items, db.item, db.sealed} {
 		if stmt != nil {
 			err = errors.Join(err, stmt.Close())
 		}

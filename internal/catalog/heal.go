@@ -28,7 +28,7 @@ func (s *search) healed(ctx context.Context) (*os.File, *manifest.Entry, error) 
 	var failed error
 	for i := range others {
 		e := &others[i]
-		o := newSearch(s.c, s.root, Version{Name: e.Backup}, e)
+		o := newSearch(s.c, s.in, Version{Name: e.Backup}, e)
 		f, err := o.quick(ctx)
 		if f == nil && err == nil {
 			f, err = o.everywhere(ctx)

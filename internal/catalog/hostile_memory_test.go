@@ -5,6 +5,8 @@ package catalog
 import (
 	"fmt"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -74,4 +76,30 @@ func TestLongLinesTakeLittleMemory(t *testing.T) {
 	if memory > count*length {
 		t.Errorf("%d MiB at once", memory>>20)
 	}
+}
+
+// All memory of a process that reads lists much longer than that is bounded, with
+// SQLite's and the code itself.
+func TestProcessMemory(t *testing.T) {
+	const inChild = "FIRN_TEST_CATALOG_OF"
+	if root := os.Getenv(inChild); root != "" {
+		must(t, (&archive{t: t, root: root}).newCatalog().Close())
+		status, err := os.ReadFile("/proc/self/status")
+		must(t, err)
+		_, peak, _ := strings.Cut(string(status), "VmHWM:")
+		fmt.Println("peak", strings.Fields(peak)[0])
+		return
+	}
+	a, l := newArchive(t), large{200_000}
+	for day := range 2 {
+		l.write(t, a, day)
+	}
+	child := exec.Command(os.Args[0], "-test.run=^TestProcessMemory$")
+	child.Env = append(os.Environ(), inChild+"="+a.root)
+	out, err := child.CombinedOutput()
+	var kib int
+	if n, scanErr := fmt.Sscanf(string(out), "peak %d", &kib); err != nil || n != 1 || kib > 128<<10 {
+		t.Errorf("%d MiB, %v, %v: %s", kib>>10, err, scanErr, out)
+	}
+	t.Logf("%d MiB", kib>>10)
 }

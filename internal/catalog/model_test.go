@@ -294,7 +294,10 @@ type history struct {
 	old []sealed
 }
 
-var someDirs = []string{"", "ab/", "ab/cd/", "ab-/", "ab0/", "\xff/", "a/b/c/d/e/", "z\n/"}
+var (
+	someDirs = []string{"", "ab/", "ab/cd/", "ab-/", "ab0/", "\xff/", "a/b/c/d/e/", "z\n/"}
+	likeDirs = []string{"ab", "ab/cd", "ab-", "a/b/c"} // files where there are folders on other nights
+)
 
 func (h *history) next() listing {
 	h.now = maps.Clone(h.now)
@@ -302,7 +305,7 @@ func (h *history) next() listing {
 		h.now = listing{}
 	}
 	for range h.IntN(8) {
-		switch paths := slices.Sorted(maps.Keys(h.now)); h.IntN(5) {
+		switch paths := slices.Sorted(maps.Keys(h.now)); h.IntN(6) {
 		case 0, 1:
 			h.put(seal(someDirs[h.IntN(len(someDirs))]+fmt.Sprintf("f%02d", h.IntN(40)), fmt.Sprint(h.IntN(3))))
 		case 2:
@@ -319,12 +322,21 @@ func (h *history) next() listing {
 				f.Modified = time.Unix(int64(h.IntN(3)), 5).UTC()
 				h.put(f)
 			}
+		case 5:
+			if h.IntN(3) == 0 {
+				h.put(seal(likeDirs[h.IntN(len(likeDirs))], fmt.Sprint(h.IntN(3))))
+			}
 		}
 	}
 	return h.now
 }
 
+// put adds a file, in the place of folders of its name and of files of its
+// folders' names.
 func (h *history) put(s sealed) {
+	maps.DeleteFunc(h.now, func(p string, _ sealed) bool {
+		return strings.HasPrefix(p, s.Path+"/") || strings.HasPrefix(s.Path, p+"/")
+	})
 	h.now[s.Path] = s
 	h.old = append(h.old, s)
 }

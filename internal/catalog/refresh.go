@@ -47,10 +47,11 @@ func (c *Catalog) refresh(ctx context.Context, db *database, retry bool) error {
 	again := func(r record) bool {
 		return r.retry && retry && !tried[r.name] && isReadable(c.root, r.stamp)
 	}
+	var p Progress
 	have, todo, err := c.compare(ctx, db.read, again)
-	for err == nil && todo != nil {
-		if err = c.update(ctx, db, again); err == nil {
-			for _, r := range todo.undo {
+	for err == nil && len(todo) > 0 {
+		if err = c.update(ctx, db, again, &p); err == nil {
+			for _, r := range todo[0].undo {
 				tried[r.name] = true
 			}
 			have, todo, err = c.compare(ctx, db.read, again)
@@ -72,25 +73,25 @@ func (c *Catalog) refresh(ctx context.Context, db *database, retry bool) error {
 	return nil
 }
 
-// compare finds the first storage of which the catalog is not up to date. again
-// tells which damaged versions to try once more.
-func (c *Catalog) compare(ctx context.Context, q querier, again func(record) bool) ([]record, *change, error) {
+// compare finds the storages of which the catalog is not up to date. again tells
+// which damaged versions to try once more.
+func (c *Catalog) compare(ctx context.Context, q querier, again func(record) bool) (have []record, todo []*change, err error) {
 	want, err := scan(c.root)
 	if err != nil {
 		return nil, nil, err
 	}
-	have, err := records(ctx, q)
+	have, err = records(ctx, q)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, storage := range storages(have, want) {
 		h := slices.DeleteFunc(slices.Clone(have), func(r record) bool { return r.name.Storage() != storage })
 		w := slices.DeleteFunc(slices.Clone(want), func(s stamp) bool { return s.name.Storage() != storage })
-		if todo := compareStorage(storage, h, w, again); todo != nil {
-			return have, todo, nil
+		if change := compareStorage(storage, h, w, again); change != nil {
+			todo = append(todo, change)
 		}
 	}
-	return have, nil, nil
+	return have, todo, nil
 }
 
 func storages(have []record, want []stamp) []string {
@@ -133,7 +134,7 @@ func compareStorage(storage string, have []record, want []stamp, again func(reco
 // update makes one step towards the archive, in one transaction: what was
 // undone is added again in the same one, so that no version vanishes for a
 // while, and what is new is added one by one, so that a kill loses little.
-func (c *Catalog) update(ctx context.Context, db *database, again func(record) bool) error {
+func (c *Catalog) update(ctx context.Context, db *database, again func(record) bool, p *Progress) error {
 	tx, err := c.begin(ctx, db)
 	if err != nil {
 		return err
@@ -141,20 +142,21 @@ func (c *Catalog) update(ctx context.Context, db *database, again func(record) b
 	defer rollback(tx)
 	// Another process may have done it while this one waited.
 	_, todo, err := c.compare(ctx, tx, again)
-	if err != nil || todo == nil {
+	if err != nil || len(todo) == 0 {
 		return err
 	}
-	if err := todo.shrink(ctx, tx); err != nil {
+	p.plan(todo)
+	if err := todo[0].shrink(ctx, tx); err != nil {
 		return err
 	}
-	add := todo.add
-	if len(todo.undo) == 0 {
+	add := todo[0].add
+	if len(todo[0].undo) == 0 {
 		add = add[:min(1, len(add))]
 	}
-	seq := todo.kept()
+	seq := todo[0].kept()
 	for _, s := range add {
 		seq++
-		if err := c.addVersion(ctx, tx, s, seq); err != nil {
+		if err := c.addVersion(ctx, tx, s, seq, p); err != nil {
 			return fmt.Errorf("version %s: %w", s.name, err)
 		}
 	}

@@ -114,7 +114,7 @@ func TestUnreadableListIsTriedAgain(t *testing.T) {
 		if i == 1 {
 			s.list = "not there" // cannot be opened
 		}
-		must(t, c.addVersion(t.Context(), tx, s, r.seq))
+		must(t, c.addVersion(t.Context(), tx, s, r.seq, &Progress{}))
 	}
 	_, err = tx.Exec(`UPDATE versions SET list = 'archive-info'`)
 	must(t, errors.Join(err, tx.Commit()))
@@ -168,7 +168,7 @@ func TestRefreshCutOff(t *testing.T) {
 	for cut := int64(1); ; cut++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		var calls atomic.Int64
-		c, err := Open(ctx, a.root, Options{Path: database, Logger: quiet, Progress: func(backupname.Name, int64) {
+		c, err := Open(ctx, a.root, Options{Path: database, Logger: quiet, Progress: func(Progress) {
 			if calls.Add(1) == cut%3+1 {
 				cancel()
 			}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+
+	"github.com/chipster/firn/internal/extsort"
 )
 
 // inStorage holds for the rows of one storage's folders; its arguments are
@@ -67,58 +69,48 @@ func (c *change) shrink(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
+// changesMemory is what changes take in memory. They come in order, so nothing has
+// to be merged, and more would be of no use.
+const changesMemory = 2 << 20
+
 // addVersion adds the newest version of a storage. One whose list cannot be
 // read is added as damaged and touches no other rows.
-func (c *Catalog) addVersion(ctx context.Context, tx *sql.Tx, s stamp, seq int64) error {
-	if _, err := tx.ExecContext(ctx, `SAVEPOINT load`); err != nil {
-		return err
-	}
+func (c *Catalog) addVersion(ctx context.Context, tx *sql.Tx, s stamp, seq int64, p *Progress) error {
+	changes := extsort.New(changesMemory)
+	defer changes.Close()
 	r := record{seq: seq}
 	var err error
-	r.Version, r.stamp, err = c.load(ctx, tx, s)
+	r.Version, r.stamp, err = c.changes(ctx, tx, s, changes, p)
 	damage, isDamage := errors.AsType[*damage](err)
 	switch {
 	case isDamage:
 		r.Version, r.retry = Version{Damaged: damage.Error(), Untrusted: damage.untrusted()}, damage.retry
 		c.log.Warn("the list of a version cannot be read", "version", s.name.String(), "error", damage)
-		_, err = tx.ExecContext(ctx, `ROLLBACK TO load`)
+		err = nil
 	case err == nil:
-		err = mergeStage(ctx, tx, s.name.Storage(), seq)
+		err = write(ctx, tx, s.name.Storage(), seq, changes)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `RELEASE load`)
+	_, err = tx.ExecContext(ctx, `INSERT INTO versions (name, storage, seq, list, list_size, list_mtime, files, size, sealed_size, damaged, untrusted, retry)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name.String(), s.name.Storage(), seq, r.list, r.stamp.size, r.mtime,
+		r.Files, r.Version.Size, r.SealedSize, r.Damaged, r.Untrusted, r.retry)
 	if err == nil {
-		_, err = tx.ExecContext(ctx, `INSERT INTO versions (name, storage, seq, list, list_size, list_mtime, files, size, sealed_size, damaged, untrusted, retry)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, s.name.String(), s.name.Storage(), seq, r.list, r.stamp.size, r.mtime,
-			r.Files, r.Version.Size, r.SealedSize, r.Damaged, r.Untrusted, r.retry)
+		p.done(s)
+		c.progress(*p)
 	}
 	return err
 }
 
-// identity holds where a staged row s stands for the same as a row n.
-const identity = `s.folder = n.folder AND s.name = n.name AND s.child IS n.child AND s.size IS n.size AND s.sha512 IS n.sha512
-	AND s.sealed_path IS n.sealed_path AND s.sealed_size IS n.sealed_size AND s.sealed_sha512 IS n.sealed_sha512 AND s.extra IS n.extra`
-
-// mergeStage ends the rows that the staged version no longer lists, and begins
-// those that are new in it.
-func mergeStage(ctx context.Context, tx *sql.Tx, storage string, seq int64) error {
-	_, err := tx.ExecContext(ctx, `UPDATE nodes AS n
-		SET last = (SELECT max(seq) FROM versions WHERE storage = ? AND damaged = '')
-		WHERE last = ? AND `+inStorage+` AND NOT EXISTS (SELECT 1 FROM temp.stage s WHERE `+identity+`)`,
-		append([]any{storage, int64(openEnd)}, storageRange(storage)...)...)
-	if err != nil {
-		return err
+// changes finds what a version changes. It writes nothing, so a list that proves
+// damaged at its end has done no harm.
+func (c *Catalog) changes(ctx context.Context, tx *sql.Tx, s stamp, changes *extsort.Sorter, p *Progress) (Version, stamp, error) {
+	list := extsort.New(0)
+	defer list.Close()
+	v, s, err := c.load(ctx, s, list, p)
+	if err == nil {
+		err = diff(list.All(), openRecords(ctx, tx, s.name.Storage()), changes)
 	}
-	// What is still open is the same as what is staged under that name.
-	_, err = tx.ExecContext(ctx, `INSERT INTO nodes (folder, name, first, last, child, size, sha512, sealed_path, sealed_size, sealed_sha512, extra)
-		SELECT folder, name, ?, ?, child, size, sha512, sealed_path, sealed_size, sealed_sha512, extra FROM temp.stage s
-		WHERE NOT EXISTS (SELECT 1 FROM nodes n WHERE n.folder = s.folder AND n.name = s.name AND n.last = ?)
-		ORDER BY folder, name`, seq, int64(openEnd), int64(openEnd))
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, clearStage)
-	return err
+	return v, s, err
 }

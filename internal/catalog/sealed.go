@@ -38,7 +38,8 @@ type search struct {
 	v    Version
 	e    *manifest.Entry
 	key  placeKey
-	root *os.Root
+	in   *Folders
+	hint backupname.Name // where the catalog says that it is, if it was asked before
 
 	listed map[backupname.Name]bool // versions known to list a file of its name: true if it is this one
 	last   backupname.Name          // the last of them around v
@@ -62,8 +63,13 @@ func (c *Catalog) OpenSealed(ctx context.Context, v Version, e *manifest.Entry) 
 		return nil, nil, fmt.Errorf("cannot open the archive: %w", err)
 	}
 	defer root.Close()
-	s := newSearch(c, root, v, e)
-	of := e
+	in := NewFolders(root)
+	defer in.Close()
+	return newSearch(c, in, v, e).run(ctx)
+}
+
+func (s *search) run(ctx context.Context) (*os.File, *manifest.Entry, error) {
+	of := s.e
 	f, err := s.quick(ctx)
 	for i := 0; f == nil && err == nil; i++ {
 		if f, err = s.everywhere(ctx); f == nil && err == nil && s.failed == nil {
@@ -72,7 +78,7 @@ func (c *Catalog) OpenSealed(ctx context.Context, v Version, e *manifest.Entry) 
 		if f != nil || err != nil || s.failed != nil || i == len(patience) {
 			break
 		}
-		err = c.places.wait(ctx, patience[i])
+		err = s.c.places.wait(ctx, patience[i])
 	}
 	switch {
 	case f != nil:
@@ -80,18 +86,18 @@ func (c *Catalog) OpenSealed(ctx context.Context, v Version, e *manifest.Entry) 
 	case err == nil && s.failed != nil:
 		err = s.failed
 	case err == nil:
-		if _, there := statList(c.root, v.Name); !there {
+		if _, there := statList(s.c.root, s.v.Name); !there {
 			err = fmt.Errorf("%w: it was removed from the archive", ErrNoVersion) // and the catalog has not heard of it
 			break
 		}
-		c.places.vain()
+		s.c.places.vain()
 		err = fmt.Errorf("%w%s", ErrMissing, s.seen)
 	}
-	return nil, nil, fmt.Errorf("%s of %s: %w", e.SealedPath, v.Name, err)
+	return nil, nil, fmt.Errorf("%s of %s: %w", s.e.SealedPath, s.v.Name, err)
 }
 
-func newSearch(c *Catalog, root *os.Root, v Version, e *manifest.Entry) *search {
-	return &search{c: c, v: v, e: e, key: keyOf(v, e), root: root}
+func newSearch(c *Catalog, in *Folders, v Version, e *manifest.Entry) *search {
+	return &search{c: c, v: v, e: e, key: keyOf(v, e), in: in}
 }
 
 func (s *search) args(first string) []any {
@@ -100,8 +106,9 @@ func (s *search) args(first string) []any {
 		[]byte(s.e.SealedPath), s.e.SealedSize, s.e.SealedSHA512[:]}
 }
 
-// quick looks where the file was found before, in the version's own folder, where
-// all files of the newest one are, and where the catalog says.
+// quick looks where the file was found before, where it should be as far as is
+// known already, in the version's own folder, where all files of the newest one
+// are, and where the catalog says.
 func (s *search) quick(ctx context.Context) (*os.File, error) {
 	if p, ok := s.c.places.get(s.key); ok {
 		if f, info := s.open(p.folder); f != nil {
@@ -109,6 +116,11 @@ func (s *search) quick(ctx context.Context) (*os.File, error) {
 				return f, nil
 			}
 			_ = f.Close()
+		}
+	}
+	if !s.hint.IsZero() {
+		if f, _ := s.open(s.hint); f != nil {
+			return f, nil
 		}
 	}
 	if f, _ := s.open(s.v.Name); f != nil {
@@ -234,30 +246,20 @@ func (s *search) order(folders []backupname.Name) []backupname.Name {
 // open opens what may be the file in a folder: a regular file of the right
 // size. Where there is none, it returns nil.
 func (s *search) open(folder backupname.Name) (*os.File, os.FileInfo) {
-	name := folder.String() + "/" + s.e.SealedPath
-	// An os.Root keeps symbolic links from leading outside, but follows those
-	// that do not, which Lstat does not do with the last one.
-	info, err := s.root.Lstat(name)
+	f, info, err := s.in.Open(folder, s.e.SealedPath)
 	switch {
+	case errors.Is(err, ErrNotRegular):
+		s.note(folder, nil)
+		return nil, nil
 	case err != nil:
 		s.note(folder, err)
 		return nil, nil
-	case !info.Mode().IsRegular() || info.Size() != s.e.SealedSize:
+	case info.Size() != s.e.SealedSize:
 		s.note(folder, nil)
-		return nil, nil
-	}
-	f, err := s.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		s.note(folder, err)
-		return nil, nil
-	}
-	opened, err := f.Stat()
-	if err != nil || !os.SameFile(info, opened) || opened.Size() != s.e.SealedSize {
-		s.note(folder, err)
 		_ = f.Close()
 		return nil, nil
 	}
-	return f, opened
+	return f, info
 }
 
 // note remembers why a candidate was none, for the error at the end.

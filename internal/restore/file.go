@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -23,11 +24,12 @@ type file struct{ *manifest.Entry }
 
 // modified is the time of modification that the restored file has: the version's
 // where none is recorded, as in the mount.
-func (f file) modified() time.Time {
-	if f.Modified.IsZero() {
-		return f.Backup.Time()
+func (f file) modified() unix.Timespec {
+	at := f.Modified
+	if at.IsZero() {
+		at = f.Backup.Time()
 	}
-	return f.Modified
+	return unix.Timespec{Sec: at.Unix(), Nsec: int64(at.Nanosecond())}
 }
 
 // partial is the name of the file while it is written. It is the same in each
@@ -39,13 +41,68 @@ func (f file) partial() string {
 // errConflict says that something is in the way, and is to stay.
 var errConflict = errors.New("in the way")
 
+// batch are files of one folder, which one worker restores one after another: so
+// the folder and those of the sealed files are looked for once.
+type batch []manifest.Entry
+
+// A batch ends after so many files, for which the folders are found again: where
+// each costs a private-key operation, there should be some for each processor. Or
+// after so many bytes: a large file has a worker of its own.
+const (
+	maxBatchFiles = 32
+	maxBatchBytes = 1 << 20
+)
+
+// worker restores batches.
+func (r *run) worker(ctx context.Context, batches <-chan batch) error {
+	sealed, err := r.Catalog.SealedFiles(ctx, r.Version)
+	if err != nil {
+		return err
+	}
+	defer sealed.Close()
+	for files := range batches {
+		if err := r.batch(ctx, files, sealed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) batch(ctx context.Context, files batch, sealed *catalog.SealedFiles) error {
+	if r.Entries == nil { // of those, a batch can be two from the ends of a folder of millions
+		if err := sealed.Expect(ctx, files); err != nil {
+			return err
+		}
+	}
+	dir, err := r.folder(path.Dir(files[0].Path))
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errConflict, err)
+	}
+	if dir != nil {
+		defer dir.Close()
+	}
+	for i := range files {
+		if err := r.file(ctx, place{dir, err, sealed}, file{&files[i]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place is where files of a batch come from and go to.
+type place struct {
+	dir    *folder // nil: a dry run, and it is not there
+	err    error   // why it cannot be opened
+	sealed *catalog.SealedFiles
+}
+
 // file restores one file. What is wrong with it goes into the report; an error
 // is what is wrong with all.
-func (r *run) file(ctx context.Context, f file) error {
+func (r *run) file(ctx context.Context, at place, f file) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	skipped, err := r.restore(ctx, f)
+	skipped, err := r.restore(ctx, at, f)
 	switch {
 	case err == nil && skipped:
 		r.report.done(&r.report.Skipped, f.Size)
@@ -67,17 +124,15 @@ func (r *run) file(ctx context.Context, f file) error {
 	return nil
 }
 
-func (r *run) restore(ctx context.Context, f file) (skipped bool, err error) {
-	dir, err := r.folder(path.Dir(f.Path))
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", errConflict, err)
-	}
-	if dir == nil {
+func (r *run) restore(ctx context.Context, at place, f file) (skipped bool, err error) {
+	switch {
+	case at.err != nil:
+		return false, at.err
+	case at.dir == nil:
 		r.Progress(0, f.Size)
 		return false, nil // a dry run
 	}
-	defer dir.Close()
-	if skipped, err = r.isThere(ctx, dir, f); skipped || err != nil {
+	if skipped, err = r.isThere(ctx, at.dir, f); skipped || err != nil {
 		return skipped, err
 	}
 	if r.DryRun {
@@ -92,61 +147,35 @@ func (r *run) restore(ctx context.Context, f file) (skipped bool, err error) {
 			return false, ctx.Err()
 		}
 	}
-	sealed, of, err := r.Catalog.OpenSealed(ctx, r.Version, f.Entry)
+	sealed, of, err := at.sealed.Open(ctx, f.Entry)
 	if err != nil {
 		return false, err
 	}
 	defer sealed.Close()
-	return false, r.write(ctx, dir, f, sealed, of)
-}
-
-// folder opens a folder in the target, and makes it where it is missing. nil in
-// a dry run says that it is missing.
-func (r *run) folder(name string) (*os.Root, error) {
-	if r.target == nil {
-		return nil, nil
-	}
-	dir, err := r.target.OpenRoot(name)
-	if !errors.Is(err, os.ErrNotExist) {
-		return dir, err
-	}
-	if r.DryRun {
-		return nil, nil
-	}
-	if err := r.target.MkdirAll(name, 0o777); err != nil {
-		return nil, err
-	}
-	return r.target.OpenRoot(name)
+	return false, r.write(ctx, at.dir, f, sealed, of)
 }
 
 // isThere tells whether the file is in its place. errConflict says that another
 // one is.
-func (r *run) isThere(ctx context.Context, dir *os.Root, f file) (bool, error) {
-	name := path.Base(f.Path)
-	info, err := dir.Lstat(name)
+func (r *run) isThere(ctx context.Context, dir *folder, f file) (bool, error) {
+	st, err := dir.lstat(path.Base(f.Path))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	switch {
-	case info.IsDir():
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFDIR:
 		return false, fmt.Errorf("%w: it is a folder", errConflict)
-	case info.Mode().IsRegular() && info.Size() == f.Size:
-		if !f.Modified.IsZero() && info.ModTime().Equal(f.Modified) {
+	case kind == unix.S_IFREG && st.Size == f.Size:
+		if !f.Modified.IsZero() && time.Unix(st.Mtim.Unix()).Equal(f.Modified) {
 			r.Progress(0, f.Size)
 			return true, nil
 		}
 		same, err := r.sameContent(ctx, dir, f)
-		if err != nil {
-			return false, err
-		}
-		if same {
-			if err := r.setDetails(dir, name, f); err != nil {
-				r.Logger.Warn("the file is there, but its details cannot be set", "path", manifest.EscapePath(f.Path), "error", err)
-			}
-			return true, nil
+		if same || err != nil {
+			return same, err
 		}
 	}
 	if !r.Overwrite {
@@ -155,72 +184,68 @@ func (r *run) isThere(ctx context.Context, dir *os.Root, f file) (bool, error) {
 	return false, nil
 }
 
-func (r *run) sameContent(ctx context.Context, dir *os.Root, f file) (bool, error) {
-	in, err := dir.OpenFile(path.Base(f.Path), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+// sameContent reads what is in the file's place. If it is the file, it gets its
+// details.
+func (r *run) sameContent(ctx context.Context, dir *folder, f file) (bool, error) {
+	in, err := dir.open(path.Base(f.Path), unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false, err
 	}
 	defer in.Close()
 	sum := sha512.New()
 	n, err := r.copy(ctx, sum, in)
-	same := n == f.Size && bytes.Equal(sum.Sum(nil), f.SHA512[:])
-	if !same {
+	if err != nil || n != f.Size || !bytes.Equal(sum.Sum(nil), f.SHA512[:]) {
 		r.Progress(0, -n) // it counts when it is written
+		return false, err
 	}
-	return same, err
+	if err := r.setDetails(dir, in, f); err != nil {
+		r.Logger.Warn("the file is there, but its details cannot be set", "path", manifest.EscapePath(f.Path), "error", err)
+	}
+	return true, nil
+}
+
+func (r *run) setDetails(dir *folder, open *os.File, f file) error {
+	if r.DryRun {
+		return nil
+	}
+	if f.HasMode {
+		if err := open.Chmod(f.Mode.Perm()); err != nil {
+			return err
+		}
+	}
+	return dir.setTime(open.Name(), f.modified())
 }
 
 // write decodes into a partial file, which gets its name when it proved right. of
 // is the entry that the sealed file has, which may be another version's; the
 // details are f's.
-func (r *run) write(ctx context.Context, dir *os.Root, f file, sealed io.Reader, of *manifest.Entry) (err error) {
-	partial := f.partial()
+func (r *run) write(ctx context.Context, dir *folder, f file, sealed io.Reader, of *manifest.Entry) (err error) {
 	plain, err := r.Opener.Open(sealed, of)
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
-	mode := os.FileMode(0o666)
-	if f.HasMode {
-		mode = 0o600
-	}
-	out, err := dir.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if errors.Is(err, os.ErrExist) { // a killed run's
-		if err = dir.Remove(partial); err == nil {
-			out, err = dir.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-		}
-	}
+	partial := f.partial()
+	out, err := dir.create(partial, f.HasMode)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, dir.Remove(partial))
+			err = errors.Join(err, dir.remove(partial))
 		}
 	}()
 	_, err = r.copy(ctx, out, plain)
 	if err == nil && f.HasMode {
-		err = out.Chmod(f.Mode.Perm()) // takes less than by its name
+		err = out.Chmod(f.Mode.Perm())
 	}
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
-	if err := dir.Chtimes(partial, time.Time{}, f.modified()); err != nil {
+	if err := dir.setTime(partial, f.modified()); err != nil {
 		return err
 	}
-	return dir.Rename(partial, path.Base(f.Path))
-}
-
-func (r *run) setDetails(dir *os.Root, name string, f file) error {
-	if r.DryRun {
-		return nil
-	}
-	if f.HasMode {
-		if err := dir.Chmod(name, f.Mode.Perm()); err != nil {
-			return err
-		}
-	}
-	return dir.Chtimes(name, time.Time{}, f.modified())
+	return dir.rename(partial, path.Base(f.Path))
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}

@@ -19,6 +19,7 @@ const maxListed = 100
 type Report struct {
 	Version  string `json:"version"`
 	To       string `json:"to"`
+	Shard    string `json:"shard,omitempty"` // the part that was to be restored: 2/4
 	DryRun   bool   `json:"dryRun"`
 	Restored Tally  `json:"restored"` // in a dry run: would be
 	Skipped  Tally  `json:"skipped"`  // were there already
@@ -53,7 +54,7 @@ type Problem struct {
 }
 
 func newReport(o *Options) *Report {
-	return &Report{Version: o.Version.Name.String(), To: o.To, DryRun: o.DryRun}
+	return &Report{Version: o.Version.Name.String(), To: o.To, Shard: o.Shard.String(), DryRun: o.DryRun}
 }
 
 func (r *Report) done(t *Tally, bytes int64) {

@@ -17,16 +17,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
+	"path"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/shard"
 )
 
 var (
@@ -51,7 +53,10 @@ type Options struct {
 	Patterns []string
 	// Entries, where not nil, are the files to restore, as Catalog.Files yields
 	// them, in place of those that Patterns choose.
-	Entries   []manifest.Entry
+	Entries []manifest.Entry
+	// Shard is the part of the files to restore. Runs of all shards of one number
+	// can go on at the same time, on several machines, and restore all together.
+	Shard     shard.Shard
 	Workers   int  // files at once; 0 is two a processor, for some wait for the disk
 	Overwrite bool // replace files that differ
 	DryRun    bool // write nothing
@@ -115,44 +120,15 @@ const largeFile = 16 << 20
 
 func maxLarge() int { return (runtime.GOMAXPROCS(0) + 1) / 2 }
 
-// openTarget opens the target, and locks it where the file system can: two runs
-// would write into each other's partial files.
-func (r *run) openTarget() (unlock func(), err error) {
-	if !r.DryRun {
-		if err := os.MkdirAll(r.To, 0o777); err != nil {
-			return nil, err
-		}
-	}
-	r.target, err = os.OpenRoot(r.To)
-	if r.DryRun && errors.Is(err, os.ErrNotExist) {
-		return func() {}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if r.DryRun {
-		return func() { _ = r.target.Close() }, nil
-	}
-	lock, err := r.target.Open(".")
-	if err != nil {
-		return nil, errors.Join(err, r.target.Close())
-	}
-	unlock = func() {
-		_ = lock.Close()
-		_ = r.target.Close()
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		unlock()
-		return nil, ErrInUse
-	}
-	return unlock, nil
-}
-
 // files hands the files of the version to the workers.
 func (r *run) files(ctx context.Context, patterns patterns) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.Workers)
-	err := r.list(ctx, patterns, func(f file) { group.Go(func() error { return r.file(ctx, f) }) })
+	batches := make(chan batch)
+	for range r.Workers {
+		group.Go(func() error { return r.worker(ctx, batches) })
+	}
+	err := r.list(ctx, patterns, batches)
+	close(batches)
 	// What ended the workers is the cause of what ended the list, not the other
 	// way around.
 	if werr := group.Wait(); werr != nil {
@@ -164,29 +140,59 @@ func (r *run) files(ctx context.Context, patterns patterns) error {
 	return patterns.unmatched()
 }
 
-func (r *run) list(ctx context.Context, patterns patterns, do func(file)) error {
-	for i := range r.Entries {
-		do(file{&r.Entries[i]})
-		if err := ctx.Err(); err != nil {
-			return err
+// list hands on what is to be restored, a batch at a time.
+func (r *run) list(ctx context.Context, patterns patterns, batches chan<- batch) error {
+	var files batch
+	size := int64(0)
+	send := func() error {
+		if len(files) == 0 {
+			return ctx.Err()
 		}
-	}
-	if r.Entries != nil {
+		select {
+		case batches <- files:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		files, size = nil, 0
 		return nil
 	}
-	for e, err := range r.Catalog.Files(ctx, r.Version, patterns.folder()) {
-		if errors.Is(err, catalog.ErrNotExist) {
-			return nil // the patterns tell that they matched nothing
-		}
+	for e, err := range r.chosen(ctx, patterns) {
 		if err != nil {
 			return err
 		}
-		if patterns.match(e.Path) {
-			do(file{&e})
+		full := len(files) == maxBatchFiles || size+e.Size > maxBatchBytes
+		if len(files) > 0 && (full || path.Dir(files[0].Path) != path.Dir(e.Path)) {
+			if err := send(); err != nil {
+				return err
+			}
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		files, size = append(files, e), size+e.Size
+	}
+	return send()
+}
+
+// chosen are the files to restore.
+func (r *run) chosen(ctx context.Context, patterns patterns) iter.Seq2[manifest.Entry, error] {
+	return func(yield func(manifest.Entry, error) bool) {
+		for _, e := range r.Entries {
+			if r.Shard.Has(e.Path) && !yield(e, nil) {
+				return
+			}
+		}
+		if r.Entries != nil {
+			return
+		}
+		for e, err := range r.Catalog.Files(ctx, r.Version, patterns.folder()) {
+			if errors.Is(err, catalog.ErrNotExist) {
+				return // the patterns tell that they matched nothing
+			}
+			// They are asked first: one that fits only other shards' files fits.
+			if err == nil && !(patterns.match(e.Path) && r.Shard.Has(e.Path)) {
+				continue
+			}
+			if !yield(e, err) {
+				return
+			}
 		}
 	}
-	return nil
 }

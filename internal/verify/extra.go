@@ -2,16 +2,20 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
+	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
 )
 
@@ -35,46 +39,94 @@ func isList(name string) bool {
 // An archiver takes files out of a version's folder and brings none, so what is
 // found there was there when the versions were listed.
 func (r *run) extras(ctx context.Context, versions []catalog.Version) error {
-	slices.SortFunc(r.expected, func(a, b placeKey) int { return bytes.Compare(a[:], b[:]) })
+	present := extsort.New(sortMemory)
+	defer present.Close()
 	for _, v := range versions {
 		if v.Damaged != "" {
 			continue
 		}
-		if err := r.walk(ctx, v.Name, ""); err != nil {
+		if err := r.walk(ctx, v.Name, present); err != nil {
 			return err
 		}
 	}
-	r.expected = nil
+	if err := r.compare(ctx, present); err != nil {
+		return err
+	}
+	if !r.Shard.First() {
+		return nil
+	}
 	return r.unfinished(storagesOf(versions))
 }
 
-// walkBatch is how many names of a folder are held at once.
-const walkBatch = 1000
-
-// walk looks through a folder of a version, and then those below it.
-func (r *run) walk(ctx context.Context, version backupname.Name, dir string) error {
-	var below []string
-	err := r.entries(path.Join(version.String(), dir), func(e fs.DirEntry) error {
-		sealedPath := path.Join(dir, e.Name())
-		if e.IsDir() {
-			below = append(below, sealedPath)
-		} else if dir != "" || !isList(e.Name()) {
-			r.isExtra(version, sealedPath, e)
+// compare goes through the places where something is and those where something
+// should be, in one order.
+func (r *run) compare(ctx context.Context, present *extsort.Sorter) error {
+	next, stop := iter.Pull2(r.expected.All())
+	defer stop()
+	expected, err, more := next()
+	for place, perr := range present.All() {
+		for more && err == nil && bytes.Compare(expected, place) < 0 {
+			expected, err, more = next()
 		}
-		return ctx.Err()
-	})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil && !isAbsent(err) { // absent: pruned, or emptied by the archiver
-		r.problem(&Problem{Kind: Unreadable, Storage: version.Storage(), SealedPath: manifest.EscapePath(dir), Folder: version.String(), Detail: err.Error()})
-	}
-	for _, dir := range below {
-		if err := r.walk(ctx, version, dir); err != nil {
+		if err := cmp.Or(perr, err, ctx.Err()); err != nil {
 			return err
+		}
+		if !more || !bytes.Equal(expected, place) {
+			if err := r.isExtra(string(place)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+const (
+	walkBatch  = 1000    // names of a folder that are held at once
+	walkMemory = 1 << 20 // for the folders that wait to be looked through, in bytes
+)
+
+// walk looks through the folder of a version, and those below it, and notes the
+// places of what is this shard's.
+func (r *run) walk(ctx context.Context, version backupname.Name, present *extsort.Sorter) error {
+	level := extsort.New(walkMemory) // folders equally deep
+	if err := level.Add([]byte{}); err != nil {
+		return err
+	}
+	for level.Len() > 0 {
+		below, err := r.walkLevel(ctx, version, level, present)
+		if err = errors.Join(err, level.Close()); err != nil {
+			return errors.Join(err, below.Close())
+		}
+		level = below
+	}
+	return level.Close()
+}
+
+func (r *run) walkLevel(ctx context.Context, version backupname.Name, level, present *extsort.Sorter) (below *extsort.Sorter, err error) {
+	below = extsort.New(walkMemory)
+	for name, err := range level.All() {
+		if err != nil {
+			return below, err
+		}
+		dir := string(name)
+		var failed error // of the sorters
+		err = r.entries(path.Join(version.String(), dir), func(e fs.DirEntry) error {
+			sealedPath := path.Join(dir, e.Name())
+			if e.IsDir() {
+				failed = below.Add([]byte(sealedPath))
+			} else if (dir != "" || !isList(e.Name())) && r.Shard.Has(sealedPath) {
+				failed = present.Add(placeKey(version, sealedPath))
+			}
+			return cmp.Or(failed, ctx.Err())
+		})
+		if err := cmp.Or(failed, ctx.Err()); err != nil {
+			return below, err
+		}
+		if err != nil && !isAbsent(err) && r.Shard.Has(dir) { // absent: pruned, or emptied by the archiver
+			r.problem(&Problem{Kind: Unreadable, Storage: version.Storage(), SealedPath: manifest.EscapePath(dir), Folder: version.String(), Detail: err.Error()})
+		}
+	}
+	return below, nil
 }
 
 // entries calls do for what is in a folder, in no order.
@@ -100,23 +152,34 @@ func (r *run) entries(dir string, do func(fs.DirEntry) error) error {
 	}
 }
 
-func (r *run) isExtra(version backupname.Name, sealedPath string, e fs.DirEntry) {
-	key := keyOf(version, sealedPath)
-	_, ok := slices.BinarySearchFunc(r.expected, key, func(a, b placeKey) int { return bytes.Compare(a[:], b[:]) })
-	if ok {
-		return
-	}
-	info, err := e.Info()
+func (r *run) isExtra(place string) error {
+	sealedPath, folder, _ := strings.Cut(place, "\x00")
+	version, err := backupname.Parse(folder)
 	if err != nil {
-		return // it went away
+		return err
+	}
+	info, err := r.root.Lstat(folder + "/" + sealedPath)
+	if err != nil {
+		return nil // it went away
 	}
 	detail := "no version lists it"
 	if !info.Mode().IsRegular() {
 		detail = kindOf(info) + "; " + detail
 	}
 	r.problem(&Problem{
-		Kind: Extra, Storage: version.Storage(), SealedPath: manifest.EscapePath(sealedPath), Folder: version.String(), Detail: detail, size: info.Size(),
+		Kind: Extra, Storage: version.Storage(), SealedPath: manifest.EscapePath(sealedPath), Folder: folder, Detail: detail, size: info.Size(),
 	})
+	return nil
+}
+
+func kindOf(info fs.FileInfo) string {
+	switch {
+	case info.IsDir():
+		return "a folder"
+	case info.Mode()&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	}
+	return "a special file, " + info.Mode().String()
 }
 
 // unfinished notes the folders that are named as versions and have no list. Their

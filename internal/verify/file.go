@@ -17,9 +17,29 @@ import (
 	"github.com/chipster/firn/internal/manifest"
 )
 
+// worker looks at files, one after another.
+type worker struct {
+	*run
+	in *catalog.Folders
+}
+
+// batches looks at files until there are no more.
+func (r *run) batches(ctx context.Context, batches <-chan batch) error {
+	w := &worker{r, catalog.NewFolders(r.root)}
+	defer w.in.Close()
+	for files := range batches {
+		for i := range files {
+			if err := w.file(ctx, &files[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // file looks at one sealed file. What is wrong with it goes into the report; an
 // error is what is wrong with the run.
-func (r *run) file(ctx context.Context, s *catalog.Sealed) error {
+func (r *worker) file(ctx context.Context, s *catalog.Sealed) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -62,7 +82,7 @@ type sealedFile struct {
 }
 
 // check returns nil where nothing is wrong with a file.
-func (r *run) check(ctx context.Context, s *catalog.Sealed) (*Problem, error) {
+func (r *worker) check(ctx context.Context, s *catalog.Sealed) (*Problem, error) {
 	chosen := r.isChosen(s.SealedPath)
 	for again := false; ; again = true {
 		f, err := r.open(s.Last, s.SealedPath)
@@ -90,43 +110,13 @@ func (r *run) check(ctx context.Context, s *catalog.Sealed) (*Problem, error) {
 	}
 }
 
-var errRegular = errors.New("it is no regular file")
-
 // open opens what lies in a place, if it is a regular file.
-func (r *run) open(folder backupname.Name, sealedPath string) (*sealedFile, error) {
-	name := folder.String() + "/" + sealedPath
-	// An os.Root follows links that do not lead outside, and a named pipe would
-	// be waited for.
-	before, err := r.root.Lstat(name)
-	if err == nil && !before.Mode().IsRegular() {
-		err = fmt.Errorf("%w: %s", errRegular, kindOf(before))
-	}
+func (r *worker) open(folder backupname.Name, sealedPath string) (*sealedFile, error) {
+	f, info, err := r.in.Open(folder, sealedPath)
 	if err != nil {
-		return nil, err
-	}
-	f, err := r.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !os.SameFile(before, info) {
-		err = fmt.Errorf("%s: %w", name, unix.ESTALE)
-	}
-	if err != nil {
-		f.Close()
 		return nil, err
 	}
 	return &sealedFile{f, folder, info.Size()}, nil
-}
-
-func kindOf(info fs.FileInfo) string {
-	switch {
-	case info.IsDir():
-		return "a folder"
-	case info.Mode()&fs.ModeSymlink != 0:
-		return "a symbolic link"
-	}
-	return "a special file, " + info.Mode().String()
 }
 
 // search looks for a file that is not where the lists had it, as the mount does:
@@ -134,7 +124,7 @@ func kindOf(info fs.FileInfo) string {
 // neither a file nor a problem, nothing is wrong.
 //
 // It returns a file of the wrong size only where that is all that there is.
-func (r *run) search(ctx context.Context, s *catalog.Sealed) (*sealedFile, *Problem, error) {
+func (r *worker) search(ctx context.Context, s *catalog.Sealed) (*sealedFile, *Problem, error) {
 	var why error
 	for range 2 { // an archiver may have been faster once
 		if _, err := r.Catalog.Refresh(ctx); err != nil {
@@ -157,7 +147,7 @@ func (r *run) search(ctx context.Context, s *catalog.Sealed) (*sealedFile, *Prob
 	switch {
 	case err == nil:
 		return f, nil, nil
-	case errors.Is(err, errRegular):
+	case errors.Is(err, catalog.ErrNotRegular):
 		return nil, problemOf(Missing, s, "in its place is another thing: "+err.Error()), nil
 	case !isAbsent(err):
 		return nil, problemOf(Unreadable, s, err.Error()), nil
@@ -172,11 +162,13 @@ func isAbsent(err error) bool {
 }
 
 // found takes a file that the catalog found, and notes where it lies.
-func (r *run) found(ctx context.Context, f *os.File, s *catalog.Sealed) (*sealedFile, *Problem, error) {
+func (r *worker) found(ctx context.Context, f *os.File, s *catalog.Sealed) (*sealedFile, *Problem, error) {
 	folder, err := backupname.Parse(filepath.Base(strings.TrimSuffix(f.Name(), "/"+s.SealedPath)))
 	right := folder == s.Last
 	if err == nil && !right {
-		r.expect(folder, s.SealedPath)
+		if err := r.expect(folder, s.SealedPath); err != nil {
+			return nil, nil, errors.Join(err, f.Close())
+		}
 		if backupname.Compare(folder, s.Last) > 0 { // moved on since the run began, if it is listed there
 			right, err = r.isListed(ctx, folder, s)
 		}
@@ -192,7 +184,7 @@ func (r *run) found(ctx context.Context, f *os.File, s *catalog.Sealed) (*sealed
 }
 
 // isListed tells whether a version is there and lists exactly this file.
-func (r *run) isListed(ctx context.Context, folder backupname.Name, s *catalog.Sealed) (bool, error) {
+func (r *worker) isListed(ctx context.Context, folder backupname.Name, s *catalog.Sealed) (bool, error) {
 	n, err := r.Catalog.Lookup(ctx, catalog.Version{Name: folder}, s.Path)
 	for _, not := range []error{catalog.ErrNoVersion, catalog.ErrNotExist, catalog.ErrDamaged} {
 		if errors.Is(err, not) {
@@ -205,12 +197,12 @@ func (r *run) isListed(ctx context.Context, folder backupname.Name, s *catalog.S
 // healed is a file that is missing while another version has the same plain file,
 // sealed anew: after a repair, that is how it should be with older versions. Of
 // the newest one it is a problem, for the other may go with its version.
-func (r *run) healed(s *catalog.Sealed, of *manifest.Entry) (*sealedFile, *Problem, error) {
+func (r *worker) healed(s *catalog.Sealed, of *manifest.Entry) (*sealedFile, *Problem, error) {
 	f, err := r.open(s.Last, s.SealedPath)
 	switch {
 	case err == nil:
 		return f, nil, nil // it is there, and wrong
-	case !isAbsent(err) && !errors.Is(err, errRegular):
+	case !isAbsent(err) && !errors.Is(err, catalog.ErrNotRegular):
 		return nil, problemOf(Unreadable, s, err.Error()), nil
 	case s.Newest:
 		return nil, problemOf(Missing, s, fmt.Sprintf("%s has the same plain file, as %s", of.Backup, of.SealedPath)), nil

@@ -129,8 +129,12 @@ func (s *source) some(p []byte, read func([]byte) (int, error)) (int, error) {
 }
 
 // wait waits until bytes that were read may have been. It is WaitN but for how
-// it ends: that one fails before the deadline of ctx.
+// it ends: that one fails before the deadline of ctx. Whoever read nothing has
+// nothing to wait for: the end of a file is no turn at the disk.
 func (r *run) wait(ctx context.Context, n int) error {
+	if n == 0 {
+		return nil
+	}
 	delay := r.limit.ReserveN(time.Now(), n).Delay()
 	if delay <= 0 {
 		return nil

@@ -16,11 +16,12 @@ import (
 
 // Report is what a run found. It can be read when Run has returned.
 type Report struct {
-	Storages int   `json:"storages"`
-	Versions int   `json:"versions"` // with those in Lists
-	Files    int64 `json:"files"`    // sealed files that were looked at
-	Bytes    int64 `json:"bytes"`    // that they should have
-	Read     Tally `json:"read"`     // of them, those that were read to the end; the bytes of all
+	Shard    string `json:"shard,omitempty"` // the part of the files that was looked at: 2/4
+	Storages int    `json:"storages"`
+	Versions int    `json:"versions"` // with those in Lists
+	Files    int64  `json:"files"`    // sealed files that were looked at
+	Bytes    int64  `json:"bytes"`    // that they should have
+	Read     Tally  `json:"read"`     // of them, those that were read to the end; the bytes of all
 
 	Problems []Problem      `json:"problems"`        // the first ten thousand, ordered by path and version
 	Count    int64          `json:"count"`           // of all problems
@@ -89,8 +90,8 @@ type Problem struct {
 // maxProblems bounds the memory that a report takes.
 const maxProblems = 10_000
 
-func newReport() *Report {
-	return &Report{Problems: []Problem{}, Lists: []List{}, Kinds: map[Kind]int64{}}
+func newReport(o *Options) *Report {
+	return &Report{Shard: o.Shard.String(), Problems: []Problem{}, Lists: []List{}, Kinds: map[Kind]int64{}}
 }
 
 // looked notes that a file was looked at.

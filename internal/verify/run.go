@@ -2,8 +2,8 @@ package verify
 
 import (
 	"context"
-	"crypto/sha512"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
+	"github.com/chipster/firn/internal/extsort"
 )
 
 // run is one call of Run.
@@ -25,7 +26,7 @@ type run struct {
 	burst  int // bytes to read at once at most
 
 	mu       sync.Mutex
-	expected []placeKey // where files are or should be; sorted by extras
+	expected *extsort.Sorter // where files are or should be, as placeKey has them
 }
 
 func (r *run) all(ctx context.Context) error {
@@ -38,6 +39,8 @@ func (r *run) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.expected = extsort.New(sortMemory)
+	defer r.expected.Close()
 	storages := storagesOf(versions)
 	if err := r.plan(ctx, storages); err != nil {
 		return err
@@ -72,7 +75,7 @@ func (r *run) versions(ctx context.Context) (versions []catalog.Version, err err
 			continue
 		}
 		versions = append(versions, v)
-		if err := v.Readable(); err != nil {
+		if err := v.Readable(); err != nil && r.Shard.First() {
 			r.report.addList(v, err)
 			r.Logger.Warn("a version cannot be verified", "version", v.Name.String(), "error", err)
 		}
@@ -88,33 +91,54 @@ func storagesOf(versions []catalog.Version) (storages []string) {
 	return slices.Compact(storages) // versions come in their order
 }
 
+// sealed are the sealed files of a storage that are this shard's. Whose a file is
+// says its sealed path, for of what no list names nothing else is known.
+func (r *run) sealed(ctx context.Context, storage string) iter.Seq2[catalog.Sealed, error] {
+	return func(yield func(catalog.Sealed, error) bool) {
+		for s, err := range r.Catalog.AllSealed(ctx, storage) {
+			if (err != nil || r.Shard.Has(s.SealedPath)) && !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
 // plan counts what there is to do, and notes where files should be.
 func (r *run) plan(ctx context.Context, storages []string) error {
 	files, bytes := 0, int64(0)
 	for _, storage := range storages {
-		for s, err := range r.Catalog.AllSealed(ctx, storage) {
+		for s, err := range r.sealed(ctx, storage) {
+			if err == nil {
+				err = r.expect(s.Last, s.SealedPath)
+			}
 			if err != nil {
 				return err
 			}
 			files, bytes = files+1, bytes+s.SealedSize
-			r.expect(s.Last, s.SealedPath)
 		}
 	}
 	r.Planned(files, int64(float64(bytes)*r.Sample/100))
 	return nil
 }
 
+// batch are files that one worker looks at. Neighbours lie in the same folders.
+type batch []catalog.Sealed
+
+// A batch ends after so many files or bytes: a large file has a worker of its own.
+const (
+	maxBatchFiles = 32
+	maxBatchBytes = 1 << 20
+)
+
 // files hands the sealed files of a storage to the workers.
 func (r *run) files(ctx context.Context, storage string) error {
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.Workers)
-	var err error
-	for s, serr := range r.Catalog.AllSealed(gctx, storage) {
-		if err = serr; err != nil {
-			break
-		}
-		group.Go(func() error { return r.file(gctx, &s) })
+	batches := make(chan batch)
+	for range r.Workers {
+		group.Go(func() error { return r.batches(gctx, batches) })
 	}
+	err := r.list(gctx, storage, batches)
+	close(batches)
 	// What ended the workers is the cause of what ended the list, not the other
 	// way around.
 	if werr := group.Wait(); werr != nil {
@@ -123,23 +147,49 @@ func (r *run) files(ctx context.Context, storage string) error {
 	return err
 }
 
+func (r *run) list(ctx context.Context, storage string, batches chan<- batch) error {
+	var files batch
+	size := int64(0)
+	send := func() error {
+		select {
+		case batches <- files:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		files, size = nil, 0
+		return nil
+	}
+	for s, err := range r.sealed(ctx, storage) {
+		if err != nil {
+			return err
+		}
+		if len(files) == maxBatchFiles || len(files) > 0 && size+s.SealedSize > maxBatchBytes {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+		files, size = append(files, s), size+s.SealedSize
+	}
+	return send()
+}
+
 // isChosen tells whether a file is to be read.
 func (r *run) isChosen(sealedPath string) bool {
 	return r.Sample == 100 || r.Always[sealedPath] || rand.Float64()*100 < r.Sample
 }
 
-// placeKey stands for a path in the archive, in little memory: a list of millions
-// must be held to know what is extra.
-type placeKey [16]byte
+// sortMemory is what each of the two sorted lists of places takes, in bytes. It is
+// a variable for tests.
+var sortMemory = 4 << 20
 
-func keyOf(folder backupname.Name, sealedPath string) (k placeKey) {
-	sum := sha512.Sum512_256([]byte(folder.String() + "/" + sealedPath))
-	copy(k[:], sum[:])
-	return k
+// placeKey is a path in the archive such that neighbours in the lists are
+// neighbours.
+func placeKey(folder backupname.Name, sealedPath string) []byte {
+	return []byte(sealedPath + "\x00" + folder.String())
 }
 
-func (r *run) expect(folder backupname.Name, sealedPath string) {
+func (r *run) expect(folder backupname.Name, sealedPath string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.expected = append(r.expected, keyOf(folder, sealedPath))
+	return r.expected.Add(placeKey(folder, sealedPath))
 }

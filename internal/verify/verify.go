@@ -26,6 +26,7 @@ import (
 
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
+	"github.com/chipster/firn/internal/shard"
 )
 
 // ErrDamaged says that the archive is not what its lists say; the Report tells
@@ -41,6 +42,10 @@ type Options struct {
 	Opener *envelope.Opener
 	// Storages to look at. None: all that the archive has.
 	Storages []string
+	// Shard is the part of the files to look at. All shards of one number find
+	// together what one run finds; damaged lists and unfinished folders are the
+	// first one's.
+	Shard shard.Shard
 	// Sample is the percentage of the files that are read, chosen at random; 0
 	// and 100 are all. That each file is there, and its size, is always checked.
 	Sample float64
@@ -94,10 +99,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	o.applyDefaults()
 	root, err := os.OpenRoot(o.Root)
 	if err != nil {
-		return newReport(), fmt.Errorf("cannot open the archive: %w", err)
+		return newReport(&o), fmt.Errorf("cannot open the archive: %w", err)
 	}
 	defer root.Close()
-	r := &run{Options: o, root: root, report: newReport(), limit: rate.NewLimiter(rate.Inf, 0), burst: bufferSize}
+	r := &run{Options: o, root: root, report: newReport(&o), limit: rate.NewLimiter(rate.Inf, 0), burst: bufferSize}
 	if o.BytesPerSecond > 0 {
 		// Some pieces a second, so that others get their turns at the disk.
 		r.burst = int(min(bufferSize, max(o.BytesPerSecond/8, minBurst)))

@@ -343,7 +343,7 @@ func TestCancel(t *testing.T) {
 	a := newArchive(t, "curve")
 	a.night("s", files{}.random(rand.New(rand.NewPCG(42, 6)), "f", 50, 3))
 	o := a.options()
-	o.BytesPerSecond = 20_000
+	o.BytesPerSecond = 60_000 // of which large files take their share, too
 	o.Opener = opener(t)
 	for name, end := range map[string]func(context.Context) (context.Context, context.CancelFunc){
 		"cancelled": context.WithCancel,
