@@ -79,7 +79,7 @@ print_here() {
 print_files_notes() {
 	cat <<-END
 		- Files of 24 random bytes, a folder store. There is no dry run of an upload: a night without changes scans, plans, and writes the list.
-		- Verify and restore have a catalog; verify has no key. What is restored are $(grouped "$restored") files of the version, by a pattern. They come from nearly all packages, and each package that a file is needed of costs a private-key operation: there are 256 packages of 10,000 files, 4,096 of 100,000, 65,536 of a million.
+		- Verify and restore have a catalog; verify has no key. What is restored are $(grouped "$restored") files of the version, by a pattern. They come from nearly all packages, and each sixteen of these cost a private-key operation: there are 256 packages of 10,000 and of 100,000 files, 4,096 of a million.
 		- The $versions versions are lists alone, in each of which 1 % of the files were replaced. They would take $versions times 0.5 GB for a million files, so they are made as they are read ($(list_speed)). \`find\`, \`ls\` and \`rsync\` each have a new mount, with the catalog that is there; the memory is the mount's.
 	END
 }
