@@ -189,8 +189,8 @@ func (r *run) look(ctx context.Context) (err error) {
 // checkMounted keeps an empty mount point from being filled: with no version
 // to carry files from, all of them would count as missing.
 func (r *run) checkMounted() error {
-	if len(r.local) > 0 || r.disk.exists(workDir) {
-		return nil
+	if began, err := r.disk.exists(workDir); err != nil || began || len(r.local) > 0 {
+		return err
 	}
 	for _, backups := range r.bucket {
 		for _, b := range backups {

@@ -21,7 +21,7 @@ import (
 // system, and beside the versions, where no backup's file can have its name.
 const (
 	workDir     = ".firn"
-	downloadDir = workDir + "/download"     // <backup>/<sealed path>: arrived, not yet safe
+	downloadDir = workDir + "/download"     // <backup>/<number of the line>: arrived, not yet safe
 	trashDir    = workDir + "/trash"        // <version>: being deleted
 	newList     = workDir + "/archive-info" // being written
 	fetchedList = workDir + "/backup-info"  // of the backup at work
@@ -114,18 +114,25 @@ func (d *disk) names(dir string) (names []string, err error) {
 	return names, err
 }
 
-func (d *disk) exists(path string) bool {
+// That the disk does not answer does not mean that there is nothing.
+
+func (d *disk) exists(path string) (bool, error) {
 	_, err := d.root.Lstat(path)
-	return err == nil
+	if isAbsent(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
-func (d *disk) isDir(path string) bool {
+func (d *disk) isDir(path string) (bool, error) {
 	info, err := d.root.Lstat(path)
-	return err == nil && info.IsDir()
+	if isAbsent(err) {
+		return false, nil
+	}
+	return err == nil && info.IsDir(), err
 }
 
-// regular looks at a regular file. Where there is none, it returns nil. That the
-// disk does not answer does not mean that there is none.
+// regular looks at a regular file. Where there is none, it returns nil.
 func (d *disk) regular(path string) (fs.FileInfo, error) {
 	info, err := d.root.Lstat(path)
 	switch {
@@ -266,8 +273,8 @@ func (d *disk) rename(from, to string) error {
 }
 
 func (d *disk) removeAll(path string) error {
-	if !d.exists(path) {
-		return nil
+	if there, err := d.exists(path); !there {
+		return err
 	}
 	d.step("remove " + path)
 	return d.root.RemoveAll(path)
@@ -277,7 +284,7 @@ func (d *disk) removeAll(path string) error {
 // that holds something.
 func (d *disk) removeEmpty(dir, top string) {
 	for ; len(dir) > len(top); dir = path.Dir(dir) {
-		if !d.isDir(dir) { // a link would be removed whatever it leads to
+		if is, err := d.isDir(dir); !is || err != nil { // a link would be removed whatever it leads to
 			return
 		}
 		d.step("remove-empty " + dir)

@@ -55,9 +55,10 @@ type pkg struct {
 
 func (r *run) newJob(b *backup) *job {
 	name := b.name.String()
+	began, err := r.disk.isDir(name)
 	j := &job{
 		run: r, b: b, dir: name, download: downloadDir + "/" + name, report: &Backup{Name: name},
-		rerun: r.disk.isDir(name), folders: searchOrder(b.name, r.local[b.name.Storage()]), ordinal: map[backupname.Name]uint32{},
+		rerun: began || err != nil, folders: searchOrder(b.name, r.local[b.name.Storage()]), ordinal: map[backupname.Name]uint32{},
 		open: newFolders(r.disk), aside: extsort.New(sortMemory),
 		troubles: map[int64]string{}, packages: map[string]*pkg{}, taking: map[int64]bool{}, vacated: map[uint32]bool{},
 	}

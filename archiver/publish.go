@@ -63,9 +63,7 @@ func (j *job) tidy() error {
 	if err := j.open.close(); err != nil {
 		return err
 	}
-	if err := j.sweepVacated(); err != nil {
-		return err
-	}
+	j.sweepVacated()
 	j.disk.removeEmpty(j.dir+"/"+j.dir, j.dir) // the original makes one and never uses it
 	if !j.odd {
 		if err := j.disk.removeAll(j.dir + "/download"); err != nil {
@@ -82,18 +80,17 @@ func (j *job) tidy() error {
 
 // sweepVacated removes empty folders that an earlier run left where it took files
 // from, and was stopped.
-func (j *job) sweepVacated() error {
+func (j *job) sweepVacated() {
 	if j.rerun && len(j.folders) > 0 {
 		j.vacated[fromFolder] = true // a file may have come from there whatever the list says
 	}
 	for from := range j.vacated {
 		if version, ok := j.versionOf(from); ok {
-			if _, err := j.disk.sweep(version.String()); err != nil {
-				return err
+			if _, err := j.disk.sweep(version.String()); err != nil { // no version needs them gone
+				j.Logger.Warn("empty folders are left", "version", version.String(), "error", err)
 			}
 		}
 	}
-	return nil
 }
 
 // uploadPart is the memory that uploading a list takes, twice.

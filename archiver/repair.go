@@ -295,8 +295,10 @@ func (r *repair) move(folder backupname.Name, d *Damaged, changed map[string]boo
 func (r *repair) freePlace(folder backupname.Name, sealedPath string) string {
 	top := damagedDir + "/" + folder.String()
 	to := top + "/" + sealedPath
-	for n := 2; r.disk.exists(to); n++ {
+	for n := 2; ; n++ {
+		if taken, err := r.disk.exists(to); !taken || err != nil { // the rename tells
+			return to
+		}
 		to = top + "." + strconv.Itoa(n) + "/" + sealedPath
 	}
-	return to
 }

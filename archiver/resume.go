@@ -13,10 +13,18 @@ func (j *job) resume(ctx context.Context) error {
 	came := newBits(j.list.lines)
 	// The original's archiver, killed, leaves its files in a folder of its own.
 	left := j.dir + "/download"
-	if !j.disk.isDir(left) {
+	isLeft, err := j.disk.isDir(left)
+	if err != nil {
+		return err
+	}
+	if !isLeft {
 		left = ""
 	}
-	if j.disk.isDir(j.download) {
+	began, err := j.disk.isDir(j.download)
+	if err != nil {
+		return err
+	}
+	if began {
 		err := j.eachName(j.download, func(names []string) error {
 			for _, name := range names {
 				if n, err := strconv.ParseInt(name, 10, 64); err == nil && n >= 0 && n < j.list.lines {
@@ -32,7 +40,7 @@ func (j *job) resume(ctx context.Context) error {
 	looked := chunks(j.list.sealed, func(r *item) bool {
 		return r.from == fromPackage && (j.rerun || came.has(r.number))
 	})
-	err := parallel(ctx, carriers, looked, forEach(func(ctx context.Context, r *item) error {
+	err = parallel(ctx, carriers, looked, forEach(func(ctx context.Context, r *item) error {
 		return j.regain(ctx, r, came.has(r.number), left)
 	}))
 	if err != nil {

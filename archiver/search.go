@@ -32,7 +32,7 @@ func (j *job) search(ctx context.Context) error {
 
 // searchBelow searches one version, or what lies below another folder.
 func (j *job) searchBelow(ctx context.Context, top string, version backupname.Name, from uint32) error {
-	if j.astray == 0 || !j.disk.isDir(top) {
+	if j.astray == 0 {
 		return nil
 	}
 	lying := extsort.New(sortMemory) // the folderKeys of what is there

@@ -2,6 +2,7 @@ package archiver
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,9 +98,14 @@ func (r *repair) writeWithout(ctx context.Context, list string, without map[seal
 	}
 	defer out.Close()
 	lines := manifest.NewWriter(out)
+	whose, first := "", true // it stands on the first line
 	err = r.eachLine(list, func(e *manifest.Entry) error {
+		whose, e.Installation = cmp.Or(whose, e.Installation), ""
 		if without[sealedID{e.SealedPath, e.SealedSHA512}] {
 			return nil
+		}
+		if first {
+			e.Installation, first = whose, false
 		}
 		return errors.Join(ctx.Err(), lines.Write(e))
 	})

@@ -93,15 +93,16 @@ type folderEntries struct {
 	folder *folderNode
 	list   *catalog.Listing
 	page   []catalog.Item
-	read   int    // how many of the page were read
-	before string // the name before the last one that was read; "": there is none
+	read   int           // how many of the page were read
+	before string        // the name before the last one that was read; "": there is none
+	failed syscall.Errno // what ended it, until it is rewound
 
 	attributes bool // are in the page
 }
 
 func (f *folderEntries) rewind() {
 	f.list.After("")
-	f.page, f.read, f.before = nil, 0, ""
+	f.page, f.read, f.before, f.failed = nil, 0, "", 0
 }
 
 func (f *folderEntries) next(e *fuse.DirEntry) (bool, syscall.Errno) {
@@ -121,15 +122,20 @@ func (f *folderEntries) next(e *fuse.DirEntry) (bool, syscall.Errno) {
 func (f *folderEntries) item() (*catalog.Item, syscall.Errno) {
 	n := f.folder
 	for {
+		if f.failed != 0 {
+			return nil, f.failed
+		}
 		if f.read > 0 {
 			f.before = f.page[f.read-1].Name
 		}
 		if f.read == len(f.page) {
-			var err error
-			if f.page, err = f.list.Next(n.t.ctx, f.attributes); err != nil {
-				return nil, n.report(err, "list", n.path)
+			page, err := f.list.Next(n.t.ctx, f.attributes)
+			f.page, f.read = page, 0
+			if err != nil {
+				f.failed = n.report(err, "list", n.path)
+				continue
 			}
-			if f.read = 0; len(f.page) == 0 {
+			if len(page) == 0 {
 				return nil, 0
 			}
 		}
@@ -156,6 +162,7 @@ func (f *folderEntries) last() (*catalog.Item, syscall.Errno) {
 	item, errno := f.item()
 	if errno == 0 && (item == nil || item.Name != name) {
 		errno = syscall.ESTALE // the version was replaced
+		f.failed = errno
 	}
 	return item, errno
 }

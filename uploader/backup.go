@@ -30,7 +30,7 @@ type backup struct {
 	patience   time.Duration // between two attempts to be the only upload
 
 	installation string // what the lists say whose they are; "": nothing
-	formerly     string // another name of it, that is no other's
+	formerly     string // another name of it, which others may have too
 	shard        shard.Shard
 
 	name    backupname.Name
@@ -75,6 +75,9 @@ func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ cont
 			return nil, err
 		}
 		bucket, err = b.acquire(ctx)
+		if err == nil && b.wasCompleted(bucket) { // by another shard, meanwhile: the next backup is to be begun
+			err = errors.Join(fmt.Errorf("%w: %s came meanwhile", ErrLocked, b.name), b.end(ctx))
+		}
 		if err == nil {
 			break
 		}
@@ -89,7 +92,11 @@ func (b *backup) begin(ctx context.Context, storage string, resume bool) (_ cont
 		}
 	}
 	b.found = bucket
-	if err := b.choose(bucket, resume); err != nil {
+	err = b.choose(bucket, resume)
+	if err == nil {
+		err = b.takeBack(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.end(ctx))
 	}
 	return b.lease.Keep(ctx, leaseRenewed), nil

@@ -52,6 +52,9 @@ func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucke
 		if strings.HasPrefix(file, markPrefix) {
 			b.marks = append(b.marks, o)
 		}
+		if isTakenBack(file, o.Size) {
+			continue
+		}
 		b.keys = append(b.keys, o.Key)
 		b.committed = b.committed || manifest.IsListName(file)
 		b.archived = b.archived || slices.Contains(manifest.ArchiveInfoNames, file)
@@ -148,7 +151,7 @@ func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 				if isList || isOfShards(key) {
 					rubbish = append(rubbish, key) // of a run killed before it deleted them
 				}
-			case other.name != b.name || !kept[key] && !(isList && kept[strings.TrimSuffix(key, signature.Suffix)]):
+			case other.name != b.name || !kept[key] && !((isList || isOfShards(key)) && kept[strings.TrimSuffix(key, signature.Suffix)]):
 				rubbish = append(rubbish, key)
 			}
 		}

@@ -81,8 +81,12 @@ func (s *storage) installation() (id, formerly string, err error) {
 	err = retry(func() error {
 		return unix.Statx(int(s.root.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &stat)
 	})
-	if err != nil {
-		return "", "", fmt.Errorf("storage: %w", err)
+	if err != nil { // an old kernel, or a container that does not let it through
+		var old unix.Stat_t
+		if err := retry(func() error { return unix.Fstat(int(s.root.Fd()), &old) }); err != nil {
+			return "", "", fmt.Errorf("storage: %w", err)
+		}
+		stat = unix.Statx_t{Ino: old.Ino}
 	}
 	inode := fmt.Sprint("inode ", stat.Ino)
 	if stat.Mask&unix.STATX_BTIME == 0 {

@@ -62,6 +62,11 @@ func isOfShards(key string) bool {
 	return strings.HasPrefix(file, markPrefix) || strings.HasPrefix(file, shardListPrefix)
 }
 
+// wasCompleted tells that the backup that shards make is there by now.
+func (b *backup) wasCompleted(bucket []*inBucket) bool {
+	return !b.shard.IsZero() && slices.ContainsFunc(bucket, func(other *inBucket) bool { return other.name == b.name && other.committed })
+}
+
 // isOtherShards tells that a list of packages is another shard's, which has no
 // file of this one's.
 func (b *backup) isOtherShards(key string) bool {
@@ -140,10 +145,10 @@ func (r *run) publishShard(ctx context.Context) error {
 	if err == nil {
 		err = r.putList(ctx, r.key(shardListOf(r.shard)), linesOf(r.list.All()))
 	}
-	if err == nil {
-		err = r.join(ctx)
+	if err != nil {
+		return err
 	}
-	if err == nil {
+	if err = r.join(ctx); err == nil {
 		return nil
 	}
 	// Another shard may have been faster with the last step.
@@ -174,13 +179,18 @@ func (r *run) join(ctx context.Context) error {
 		}
 	}
 	if len(waiting) > 0 {
-		r.report.Waiting = waiting
-		r.log.Info("this shard is done", "backup", r.name, "shard", r.shard, "waiting for", waiting)
-		return nil
+		return r.waitFor(ctx, waiting)
 	}
 	for n := range r.shard.Count {
-		key := r.key(shardListOf(shard.Shard{Index: n + 1, Count: r.shard.Count}))
-		if err := r.readVerified(ctx, key, func(in io.Reader) error { return r.joinLines(all, in) }); err != nil {
+		s := shard.Shard{Index: n + 1, Count: r.shard.Count}
+		key := r.key(shardListOf(s))
+		err := r.readVerified(ctx, key, func(in io.Reader) error { return r.joinLines(all, in) })
+		if errors.Is(err, objstore.ErrNotFound) {
+			if _, headErr := r.store.Head(ctx, key); errors.Is(headErr, objstore.ErrNotFound) {
+				return r.waitFor(ctx, []string{s.String()}) // it has begun again
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
@@ -197,9 +207,45 @@ func (r *run) join(ctx context.Context) error {
 	return nil
 }
 
+// waitFor leaves the last step to another shard. Where one has done it meanwhile,
+// that is an error, which publishShard knows.
+func (r *run) waitFor(ctx context.Context, shards []string) error {
+	if _, err := r.store.Head(ctx, r.key(manifest.BackupInfo)); err == nil {
+		return fmt.Errorf("%w: %s came meanwhile", ErrLocked, r.name)
+	}
+	r.report.Waiting = shards
+	r.log.Info("this shard is done", "backup", r.name, "shard", r.shard, "waiting for", shards)
+	return nil
+}
+
+// takeBack takes away the list that an earlier run of this shard left: until this
+// one has looked at the files again, nobody is to make a backup of it.
+func (b *backup) takeBack(ctx context.Context) error {
+	key := b.key(shardListOf(b.shard))
+	if b.shard.IsZero() || b.resumed == nil || !slices.Contains(b.resumed.keys, key) {
+		return nil
+	}
+	err := b.store.Delete(ctx, key)
+	if errors.Is(err, objstore.ErrDenied) {
+		err = b.store.Put(ctx, key, []byte(takenBack))
+	}
+	return err
+}
+
+// takenBack stands in the place of a shard's list that could not be deleted. No
+// list is that short, but for empty ones.
+const takenBack = "\n"
+
+func isTakenBack(file string, size int64) bool {
+	return size == int64(len(takenBack)) && strings.HasPrefix(file, shardListPrefix)
+}
+
 // joinLines adds the lines of a shard's list to the backup's.
 func (r *run) joinLines(all *list, in io.Reader) (err error) {
 	for e, err := range manifest.Read(in) {
+		if err == nil {
+			err = r.checkInstallation(e.Installation)
+		}
 		if err != nil {
 			return err
 		}

@@ -243,3 +243,96 @@ func TestShardsLockOthers(t *testing.T) {
 	running.Wait()
 	w.check(w.only(), envelope.NewOpener(nil), false)
 }
+
+// A shard that runs again takes its list back first: what is new since is in the
+// backup, whoever completes it, and nobody completes it before.
+func TestShardRunsAgain(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	first := w.mustRunShard("1/2")
+	var late string
+	for i := 0; !(shard.Shard{Index: 1, Count: 2}).Has(late) || late == ""; i++ {
+		late = fmt.Sprintf("late-%d", i)
+	}
+	w.write(late, random(100))
+	w.now = w.now.Add(time.Hour)
+	began, end := make(chan bool), make(chan bool)
+	var again *Report
+	var running sync.WaitGroup
+	running.Go(func() {
+		var err error
+		if again, err = w.runShard("1/2", func(o *Options) { o.Planned = func(int, int64) { close(began); <-end } }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-began
+	if r := w.mustRunShard("2/2"); !slices.Equal(r.Waiting, []string{"1/2"}) {
+		t.Errorf("completed while the other shard looks at its files again: %+v", r)
+	}
+	close(end)
+	running.Wait()
+	if t.Failed() {
+		return
+	}
+	if again.Backup != first.Backup || again.New != 1 || len(again.Waiting) > 0 {
+		t.Errorf("%+v", again)
+	}
+	w.checkOneBackup(first.Backup)
+	if entries := w.list(first.Backup); len(entries) != 21 {
+		t.Errorf("%d files in the list", len(entries))
+	}
+}
+
+// failingOnce is a bucket that does not take a list when it is first written.
+type failingOnce struct {
+	objstore.Store
+	failed *bool
+}
+
+var errOnce = errors.New("broken once")
+
+func (f failingOnce) Put(ctx context.Context, key string, data []byte) error {
+	if !*f.failed && strings.HasSuffix(key, "/backup-info") {
+		*f.failed = true
+		return errOnce
+	}
+	return f.Store.Put(ctx, key, data)
+}
+
+// Where the last step fails, signed lists too are there for the run that does it
+// again.
+func TestShardsSigned(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	failed := false
+	run := func(text string) (*Report, error) {
+		return w.runShard(text, func(o *Options) {
+			w.signed(o)
+			o.Store = failingOnce{w.store, &failed}
+		})
+	}
+	if _, err := run("1/2"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run("2/2"); !errors.Is(err, errOnce) {
+		t.Fatalf("got %v", err)
+	}
+	r, err := run("2/2")
+	if err != nil || len(r.Waiting) > 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	w.verifyWithGPG(r.Backup + "/backup-info")
+	w.check(r.Backup, envelope.NewOpener(nil), false)
+}
+
+// Shards of two installations make no backup.
+func TestShardsOfTwoInstallations(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	for i, id := range []string{"one", "other"} {
+		_, err := w.runShard(fmt.Sprintf("%d/2", i+1), func(o *Options) { o.Installation = id })
+		if i == 0 && err != nil || i == 1 && !errors.Is(err, ErrOtherInstallation) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}

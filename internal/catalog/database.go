@@ -45,9 +45,10 @@ CREATE TABLE block_indexes (age INTEGER PRIMARY KEY, sealed_sha512 BLOB NOT NULL
 `
 
 var (
-	errReplaced = errors.New("the database was deleted or replaced by another process")
-	errSchema   = errors.New("the catalog is of another version of firn")
-	errForeign  = errors.New("the file is a database of another program; choose another path")
+	errReplaced   = errors.New("the database was deleted or replaced by another process")
+	errDamagedRow = errors.New("a row of the catalog holds what it cannot")
+	errSchema     = errors.New("the catalog is of another version of firn")
+	errForeign    = errors.New("the file is a database of another program; choose another path")
 )
 
 // database is one open file. Reads and writes have connections of their own, so
@@ -208,7 +209,7 @@ func (db *database) close() error {
 // isCorrupt tells that only another database can help.
 func isCorrupt(err error) bool {
 	code := sqliteCode(err)
-	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB || errors.Is(err, errReplaced)
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB || errors.Is(err, errReplaced) || errors.Is(err, errDamagedRow)
 }
 
 func isBusy(err error) bool { return sqliteCode(err) == sqlite3.SQLITE_BUSY }

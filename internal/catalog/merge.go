@@ -48,7 +48,12 @@ func readOpen(ctx context.Context, tx *sql.Tx, yield func([]byte, error) bool, s
 		}
 		dir := sql.RawBytes(bytes.TrimPrefix(folder[storage:], []byte("/")))
 		if file == int64(1) {
-			f := fileRecord{size.(int64), sealedSize.(int64), sha, sealedSHA, sealedPath, extra}
+			size, ok := size.(int64)
+			sealedSize, ok2 := sealedSize.(int64)
+			if !ok || !ok2 {
+				return yield(nil, errDamagedRow)
+			}
+			f := fileRecord{size, sealedSize, sha, sealedSHA, sealedPath, extra}
 			record = f.append(appendRecord(record[:0], dir, name, isFile))
 		} else {
 			record = appendRecord(record[:0], dir, name, isFolder)

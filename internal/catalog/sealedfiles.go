@@ -79,12 +79,18 @@ func (s *SealedFiles) Expect(ctx context.Context, files []manifest.Entry) error 
 		}
 		defer rows.Close()
 		s.hints = make(map[string]hint, len(files))
+		for i := range files {
+			s.hints[files[i].Path] = hint{}
+		}
 		var name, sha, last sql.RawBytes
 		for rows.Next() {
 			if err := rows.Scan(&name, &sha, &last); err != nil {
 				return err
 			}
-			h := hint{}
+			h, expected := s.hints[dir+string(name)]
+			if !expected {
+				continue // between them: it is not held in memory
+			}
 			copy(h.sealed[:], sha)
 			if h.folder, err = s.parse(last); err != nil {
 				return err

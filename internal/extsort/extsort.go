@@ -1,7 +1,8 @@
 // Package extsort sorts more records than fit into memory: runs that do go to a
 // temporary file, and are merged as they are read.
 //
-// It promises that memory does not grow with the number of records, and that
+// It promises that memory does not grow with the number of records, that a record
+// which did not reach the disk is an error and never a shorter result, and that
 // nobody but this process can read the temporary file, of which nothing is left
 // when the process ends, however it does.
 //
@@ -27,9 +28,10 @@ import (
 const DefaultMemory = 16 << 20
 
 const (
-	slabSize  = 1 << 20
-	maxRuns   = 128 // that are merged at once
-	runBuffer = 64 << 10
+	slabSize    = 1 << 20
+	maxRuns     = 128       // that are merged at once
+	mergeMemory = 128 << 20 // for their records, where these are long
+	runBuffer   = 64 << 10
 )
 
 // Sorter sorts records, which are any bytes, by their bytes. First comes Add,
@@ -46,7 +48,9 @@ type Sorter struct {
 	file *os.File // of the runs, one behind the other; nil while all is in memory
 	runs []run
 	last []byte // the last record of the last run
+	long int    // the length of the longest record in the file
 	done bool   // nothing is added any more
+	err  error  // of writing what was in memory at the end
 }
 
 // ref is a record in memory.
@@ -132,7 +136,7 @@ func (s *Sorter) spill() error {
 		}
 		s.file = file
 	}
-	if len(s.runs) == maxRuns {
+	if len(s.runs) >= s.fanIn() {
 		if err := s.mergeRuns(); err != nil {
 			return err
 		}
@@ -160,6 +164,14 @@ func (s *Sorter) spill() error {
 	s.slabs = s.slabs[:1]
 	s.slabs[0] = s.slabs[0][:0]
 	return nil
+}
+
+// fanIn is how many runs may be merged at once: of each, one record is in memory.
+func (s *Sorter) fanIn() int {
+	for _, r := range s.refs {
+		s.long = max(s.long, int(r.length))
+	}
+	return min(maxRuns, max(2, mergeMemory/(s.long+1)))
 }
 
 // end of what is in the file.
@@ -236,21 +248,20 @@ func (s *Sorter) mergeRuns() error {
 // All yields the records in order, from the first one each time it is called; a
 // record is valid until the next. An error, of the disk, ends it.
 func (s *Sorter) All() iter.Seq2[[]byte, error] {
-	var err error
 	if !s.done {
 		s.done = true
 		switch {
 		case s.file == nil:
 			s.sort()
 		case s.used > 0:
-			err = s.spill()
+			s.err = s.spill()
 			fallthrough
 		default:
 			s.slabs, s.refs = nil, nil
 		}
 	}
-	if err != nil {
-		return func(yield func([]byte, error) bool) { yield(nil, err) }
+	if s.err != nil { // each time: what did not reach the disk is not there any more
+		return func(yield func([]byte, error) bool) { yield(nil, s.err) }
 	}
 	if s.file != nil {
 		return s.merge()

@@ -233,3 +233,51 @@ func BenchmarkSort(b *testing.B) {
 		s.Close()
 	}
 }
+
+// What did not reach the disk at the end is an error each time it is asked for.
+func TestLastWriteFails(t *testing.T) {
+	s := New(100)
+	defer s.Close()
+	for i := range 1000 {
+		if err := s.Add(fmt.Appendf(nil, "%d", 2000-i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.file.Close() // it fails from now on
+	for range 2 {
+		var last error
+		for _, last = range s.All() {
+		}
+		if last == nil {
+			t.Error("a shorter result, and no error")
+		}
+	}
+}
+
+// Long records are merged a few at a time.
+func TestLongRecords(t *testing.T) {
+	long := bytes.Repeat([]byte("x"), 4<<20)
+	peak := memorytest.Peak(func() {
+		s := New(1 << 20)
+		defer s.Close()
+		for i := range 60 {
+			if err := s.Add(fmt.Appendf(nil, "%03d", 100-i), long); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := 0
+		for record, err := range s.All() {
+			if err != nil || len(record) != 3+len(long) {
+				t.Fatal(len(record), err)
+			}
+			n++
+		}
+		if n != 60 {
+			t.Errorf("%d records", n)
+		}
+	})
+	t.Logf("%d MiB", peak>>20)
+	if peak > mergeMemory*3/2 {
+		t.Errorf("took %d MiB", peak>>20)
+	}
+}

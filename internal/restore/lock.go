@@ -47,15 +47,10 @@ func (r *run) lock() (unlock func(), err error) {
 	if !r.Shard.IsZero() {
 		how = unix.LOCK_SH
 	}
-	unlockShard := func() {}
-	switch {
-	case !tryLock(folder, how):
-		err = ErrInUse
-	case r.Shard.IsZero():
-		err = r.checkOtherNumbers()
-	default:
-		unlockShard, err = r.lockShard()
+	if !tryLock(folder, how) {
+		return nil, errors.Join(ErrInUse, folder.Close())
 	}
+	unlockShard, err := r.lockShard()
 	if err != nil {
 		return nil, errors.Join(err, folder.Close())
 	}
@@ -76,16 +71,19 @@ func tryLock(f *os.File, how int) bool {
 	}
 }
 
-// locks is the folder in the target with the locks of shards, "2-of-4". The last
+// locks is the folder in the target with the locks of shards, "2-of-4", or of a
+// run of all, "1-of-1". The last
 // run takes it away.
 const locks = ".firn-restore"
 
 func lockName(index, count int) string { return fmt.Sprintf("%s/%d-of-%d", locks, index, count) }
 
 // lockShard excludes other runs of the shard, and those of other numbers of
-// shards, which would have some of its files too.
+// shards, which would have some of its files too. A run of all is the only shard of
+// one: network file systems show a lock of a folder to nobody else, and one of a
+// file they do.
 func (r *run) lockShard() (unlock func(), err error) {
-	name := lockName(r.Shard.Index, r.Shard.Count)
+	name := lockName(max(r.Shard.Index, 1), max(r.Shard.Count, 1))
 	var lock *os.File
 	for lock == nil {
 		if lock, err = r.tryLockFile(name); err != nil {
@@ -119,7 +117,7 @@ func (r *run) tryLockFile(name string) (*os.File, error) {
 		return nil, err
 	}
 	if !tryLock(lock, unix.LOCK_EX) {
-		return nil, errors.Join(fmt.Errorf("%w, as shard %s", ErrInUse, name[len(locks)+1:]), lock.Close())
+		return nil, errors.Join(inUse(name[len(locks)+1:]), lock.Close())
 	}
 	mine, err := lock.Stat()
 	if err != nil {
@@ -149,18 +147,27 @@ func (r *run) checkOtherNumbers() error {
 	for _, e := range all {
 		var index, count int
 		_, err := fmt.Sscanf(e.Name(), "%d-of-%d", &index, &count)
-		if err != nil || count == r.Shard.Count || lockName(index, count) != locks+"/"+e.Name() {
+		if err != nil || count == max(r.Shard.Count, 1) || lockName(index, count) != locks+"/"+e.Name() {
 			continue
 		}
-		if err := r.checkOther(lockName(index, count)); err != nil {
-			return fmt.Errorf("%w, as shard %s", err, e.Name())
+		if err := r.checkOther(e.Name()); err != nil {
+			return err
 		}
 	}
 	_ = r.target.Remove(locks) // if nothing is in it
 	return nil
 }
 
-func (r *run) checkOther(name string) error {
+// inUse tells whose lock it is.
+func inUse(shard string) error {
+	if shard == "1-of-1" {
+		return ErrInUse
+	}
+	return fmt.Errorf("%w, as shard %s", ErrInUse, shard)
+}
+
+func (r *run) checkOther(shard string) error {
+	name := locks + "/" + shard
 	lock, err := r.target.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -170,7 +177,20 @@ func (r *run) checkOther(name string) error {
 	}
 	defer lock.Close()
 	if !tryLock(lock, unix.LOCK_EX) {
-		return ErrInUse
+		return inUse(shard)
+	}
+	left, err := lock.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := r.target.Lstat(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !os.SameFile(left, there): // somebody made it anew since
+		return inUse(shard)
 	}
 	return r.target.Remove(name)
 }

@@ -68,9 +68,10 @@ func (r *run) problem(p *Problem) {
 
 // problemOf is a problem with a sealed file that is in its place, or in none.
 func problemOf(kind Kind, s *catalog.Sealed, detail string) *Problem {
+	entry := s.Entry // the file is one of a batch, which is not to stay in memory with it
 	return &Problem{
 		Kind: kind, Storage: s.Last.Storage(), Path: manifest.EscapePath(s.Path), SealedPath: s.SealedPath, Folder: s.Last.String(),
-		First: s.First.String(), Last: s.Last.String(), Newest: s.Newest, Detail: detail, Entry: &s.Entry,
+		First: s.First.String(), Last: s.Last.String(), Newest: s.Newest, Detail: detail, Entry: &entry,
 	}
 }
 
