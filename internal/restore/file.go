@@ -38,6 +38,18 @@ func (f file) partial() string {
 	return fmt.Sprintf(".firn-partial-%.8x", sha256.Sum256([]byte(path.Base(f.Path))))
 }
 
+// isOfTarget tells an error that would meet all files.
+func isOfTarget(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+}
+
+func (r *run) targetError(err error) error {
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("cannot write to %s: %w", r.To, err)
+	}
+	return fmt.Errorf("%s is full; make room and run it again: %w", r.To, err)
+}
+
 // errConflict says that something is in the way, and is to stay.
 var errConflict = errors.New("in the way")
 
@@ -112,10 +124,8 @@ func (r *run) file(ctx context.Context, at place, f file) error {
 		r.report.done(&r.report.Restored, f.Size)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return fmt.Errorf("%s is full; make room and run it again: %w", r.To, err)
-	case errors.Is(err, unix.EROFS):
-		return fmt.Errorf("cannot write to %s: %w", r.To, err)
+	case isOfTarget(err):
+		return r.targetError(err)
 	default:
 		r.Logger.Warn("not restored", "path", manifest.EscapePath(f.Path), "error", err)
 		if err := r.report.problem(f.Path, err); err != nil {

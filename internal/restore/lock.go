@@ -87,6 +87,10 @@ func (r *run) lockShard() (unlock func(), err error) {
 	var lock *os.File
 	for lock == nil {
 		if lock, err = r.tryLockFile(name); err != nil {
+			_ = r.target.Remove(locks) // if nothing is in it
+			if isOfTarget(err) {
+				err = r.targetError(err)
+			}
 			return nil, err
 		}
 	}
