@@ -86,8 +86,9 @@ func (w workload) checkKind(report reporter) {
 			report("must be one replica, with strategy Recreate")
 		}
 	case *batchv1.Job:
-		if o.Spec.BackoffLimit == nil || *o.Spec.BackoffLimit < 1 || o.Spec.ActiveDeadlineSeconds != nil {
-			report("needs a backoffLimit, and no deadline")
+		// Of each index: one that fails must not end the others.
+		if o.Spec.BackoffLimitPerIndex == nil || *o.Spec.BackoffLimitPerIndex < 1 || o.Spec.ActiveDeadlineSeconds != nil {
+			report("needs a backoffLimitPerIndex, and no deadline")
 		}
 		shards := fmt.Sprintf("--shard $((JOB_COMPLETION_INDEX + 1))/%d", *o.Spec.Completions)
 		if *o.Spec.CompletionMode != batchv1.IndexedCompletion || !strings.HasSuffix(w.pod.Spec.Containers[0].Args[0], shards) {
