@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path"
 	"sync"
@@ -53,20 +54,9 @@ func (r *run) targetError(err error) error {
 // errConflict says that something is in the way, and is to stay.
 var errConflict = errors.New("in the way")
 
-// batch are files of one folder, which one worker restores one after another: so
-// the folder and those of the sealed files are looked for once.
-type batch []manifest.Entry
-
-// A batch ends after so many files, for which the folders are found again: where
-// each costs a private-key operation, there should be some for each processor. Or
-// after so many bytes: a large file has a worker of its own.
-const (
-	maxBatchFiles = 32
-	maxBatchBytes = 1 << 20
-)
-
-// worker restores batches.
-func (r *run) worker(ctx context.Context, batches <-chan batch) error {
+// worker restores batches, each of one folder: so the folder and those of the sealed
+// files are looked for once.
+func (r *run) worker(ctx context.Context, batches iter.Seq[[]manifest.Entry]) error {
 	sealed, err := r.Catalog.SealedFiles(ctx, r.Version)
 	if err != nil {
 		return err
@@ -80,7 +70,7 @@ func (r *run) worker(ctx context.Context, batches <-chan batch) error {
 	return nil
 }
 
-func (r *run) batch(ctx context.Context, files batch, sealed *catalog.SealedFiles) error {
+func (r *run) batch(ctx context.Context, files []manifest.Entry, sealed *catalog.SealedFiles) error {
 	// Of others, a batch can be two from the ends of a folder of millions.
 	const neighbours = 16
 	if r.Entries == nil && len(r.Patterns) == 0 && r.Shard.Count <= neighbours {

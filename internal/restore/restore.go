@@ -23,12 +23,11 @@ import (
 	"path"
 	"runtime"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/shard"
+	"github.com/chipster/firn/internal/workers"
 )
 
 var (
@@ -120,55 +119,14 @@ const largeFile = 16 << 20
 
 func maxLarge() int { return (runtime.GOMAXPROCS(0) + 1) / 2 }
 
-// files hands the files of the version to the workers.
+// files hands the files of the version to the workers, those of one folder together.
 func (r *run) files(ctx context.Context, patterns patterns) error {
-	group, ctx := errgroup.WithContext(ctx)
-	batches := make(chan batch)
-	for range r.Workers {
-		group.Go(func() error { return r.worker(ctx, batches) })
-	}
-	err := r.list(ctx, patterns, batches)
-	close(batches)
-	// What ended the workers is the cause of what ended the list, not the other
-	// way around.
-	if werr := group.Wait(); werr != nil {
-		return werr
-	}
-	if err != nil {
+	batches := workers.Batches(r.chosen(ctx, patterns), func(e *manifest.Entry) int64 { return e.Size },
+		func(a, b *manifest.Entry) bool { return path.Dir(a.Path) == path.Dir(b.Path) })
+	if err := workers.Do(ctx, r.Workers, batches, r.worker); err != nil {
 		return err
 	}
 	return patterns.unmatched()
-}
-
-// list hands on what is to be restored, a batch at a time.
-func (r *run) list(ctx context.Context, patterns patterns, batches chan<- batch) error {
-	var files batch
-	size := int64(0)
-	send := func() error {
-		if len(files) == 0 {
-			return ctx.Err()
-		}
-		select {
-		case batches <- files:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		files, size = nil, 0
-		return nil
-	}
-	for e, err := range r.chosen(ctx, patterns) {
-		if err != nil {
-			return err
-		}
-		full := len(files) == maxBatchFiles || size+e.Size > maxBatchBytes
-		if len(files) > 0 && (full || path.Dir(files[0].Path) != path.Dir(e.Path)) {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-		files, size = append(files, e), size+e.Size
-	}
-	return send()
 }
 
 // chosen are the files to restore.

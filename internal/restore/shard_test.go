@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/chipster/firn/internal/shard"
+	"github.com/chipster/firn/internal/workers"
 )
 
 func manyFiles() (files []plainFile) {
@@ -171,7 +172,7 @@ func TestPatternsOfShards(t *testing.T) {
 func TestFolderBecomesALink(t *testing.T) {
 	t.Parallel()
 	var files []plainFile
-	for i := range 10 * maxBatchFiles {
+	for i := range 10 * workers.MaxBatchFiles {
 		files = append(files, plainFile{path: fmt.Sprintf("ab/%d", i), content: "x"})
 	}
 	o := makeArchive(t, files...).options(t)
@@ -179,13 +180,13 @@ func TestFolderBecomesALink(t *testing.T) {
 	var done atomic.Int64
 	o.Workers = 1
 	o.Progress = func(files int, _ int64) {
-		if done.Add(int64(files)) == maxBatchFiles+3 && files > 0 {
+		if done.Add(int64(files)) == workers.MaxBatchFiles+3 && files > 0 {
 			must(t, os.Rename(filepath.Join(o.To, "ab"), filepath.Join(away, "ab")))
 			must(t, os.Symlink(outside, filepath.Join(o.To, "ab")))
 		}
 	}
 	report, err := Run(t.Context(), o)
-	if !errors.Is(err, ErrIncomplete) || report.Conflicts.Count == 0 || report.Restored.Files < maxBatchFiles {
+	if !errors.Is(err, ErrIncomplete) || report.Conflicts.Count == 0 || report.Restored.Files < workers.MaxBatchFiles {
 		t.Errorf("%v, %+v", err, report)
 	}
 	checkTree(t, outside, nil)

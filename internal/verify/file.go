@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,7 @@ type worker struct {
 }
 
 // batches looks at files until there are no more.
-func (r *run) batches(ctx context.Context, batches <-chan batch) error {
+func (r *run) batches(ctx context.Context, batches iter.Seq[[]catalog.Sealed]) error {
 	w := &worker{r, catalog.NewFolders(r.root)}
 	defer w.in.Close()
 	for files := range batches {

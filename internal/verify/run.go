@@ -9,12 +9,12 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/catalog"
 	"github.com/chipster/firn/internal/extsort"
+	"github.com/chipster/firn/internal/workers"
 )
 
 // run is one call of Run.
@@ -121,56 +121,11 @@ func (r *run) plan(ctx context.Context, storages []string) error {
 	return nil
 }
 
-// batch are files that one worker looks at. Neighbours lie in the same folders.
-type batch []catalog.Sealed
-
-// A batch ends after so many files or bytes: a large file has a worker of its own.
-const (
-	maxBatchFiles = 32
-	maxBatchBytes = 1 << 20
-)
-
-// files hands the sealed files of a storage to the workers.
+// files hands the sealed files of a storage to the workers. Neighbours lie in the
+// same folders.
 func (r *run) files(ctx context.Context, storage string) error {
-	group, gctx := errgroup.WithContext(ctx)
-	batches := make(chan batch)
-	for range r.Workers {
-		group.Go(func() error { return r.batches(gctx, batches) })
-	}
-	err := r.list(gctx, storage, batches)
-	close(batches)
-	// What ended the workers is the cause of what ended the list, not the other
-	// way around.
-	if werr := group.Wait(); werr != nil {
-		return werr
-	}
-	return err
-}
-
-func (r *run) list(ctx context.Context, storage string, batches chan<- batch) error {
-	var files batch
-	size := int64(0)
-	send := func() error {
-		select {
-		case batches <- files:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		files, size = nil, 0
-		return nil
-	}
-	for s, err := range r.sealed(ctx, storage) {
-		if err != nil {
-			return err
-		}
-		if len(files) == maxBatchFiles || len(files) > 0 && size+s.SealedSize > maxBatchBytes {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-		files, size = append(files, s), size+s.SealedSize
-	}
-	return send()
+	batches := workers.Batches(r.sealed(ctx, storage), func(s *catalog.Sealed) int64 { return s.SealedSize }, func(a, b *catalog.Sealed) bool { return true })
+	return workers.Do(ctx, r.Workers, batches, r.batches)
 }
 
 // isChosen tells whether a file is to be read.
