@@ -56,10 +56,15 @@ type progress struct {
 // unknownSize is the total of work that nobody can tell before it is done.
 const unknownSize = runs.Unknown
 
-// newProgress begins to show work on so many bytes. A service draws no bars.
+// drawsBars tells that somebody looks at a terminal. A service draws none.
+func drawsBars(c *cli.Context) bool {
+	return !c.Bool("quiet") && isTerminal(os.Stderr) && c.String("log-format") != "json" && c.Command.Name != serveName
+}
+
+// newProgress begins to show work on so many bytes.
 func newProgress(c *cli.Context, what string, totalBytes int64) *progress {
 	p := &progress{what: what, total: totalBytes, log: logger(c), said: time.Now()}
-	if c.Bool("quiet") || !isTerminal(os.Stderr) || c.String("log-format") == "json" || c.Command.Name == serveName {
+	if !drawsBars(c) {
 		return p
 	}
 	p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(60))

@@ -27,7 +27,7 @@ type looking struct {
 
 func newLooking(c *cli.Context) *looking {
 	l := &looking{log: logger(c), said: time.Now()}
-	if c.Bool("quiet") || !isTerminal(os.Stderr) || c.String("log-format") == "json" || c.Command.Name == serveName {
+	if !drawsBars(c) {
 		return l
 	}
 	l.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(10))
