@@ -76,26 +76,34 @@ func (b *backup) isOtherShards(key string) bool {
 // meet chooses the backup that all shards make: the one that was marked first,
 // which is a new one where there is none.
 func (b *backup) meet(ctx context.Context, storage string) (err error) {
-	if b.name, err = b.marked(ctx, storage); err != nil || !b.name.IsZero() {
-		return err
-	}
-	own, err := backupname.New(storage, b.now())
+	seen, err := b.marked(ctx, storage)
 	if err != nil {
 		return err
 	}
-	mark := own.String() + "/" + markOf(b.shard.Count)
-	if err := b.store.Put(ctx, mark, fmt.Appendf(nil, "%d shards\n", b.shard.Count)); err != nil {
-		return err
+	var own backupname.Name
+	var mark string
+	if seen.IsZero() {
+		if own, err = backupname.New(storage, b.now()); err != nil {
+			return err
+		}
+		mark = own.String() + "/" + markOf(b.shard.Count)
+		if err := b.store.Put(ctx, mark, fmt.Appendf(nil, "%d shards\n", b.shard.Count)); err != nil {
+			return err
+		}
 	}
 	// By then all that came at the same moment have written theirs: the bucket
-	// tells times to the second.
+	// tells times to the second. Who finds a mark waits as well, for one that was
+	// just written may still give way to another.
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(b.patience):
 	}
-	if b.name, err = b.marked(ctx, storage); err != nil {
+	if b.name, err = b.marked(ctx, storage); err != nil || own.IsZero() && !b.name.IsZero() {
 		return err
+	}
+	if own.IsZero() {
+		return b.meet(ctx, storage) // what was seen is gone
 	}
 	if b.name.IsZero() { // this host's clock is wrong, which choose tells
 		b.name = own

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/envelope"
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/shard"
@@ -100,6 +104,76 @@ func TestShards(t *testing.T) {
 			t.Errorf("the shards have %d files", files)
 		}
 		w.checkOneBackup(reports[0].Backup)
+	}
+}
+
+// lateMark is a bucket in which a mark appears once it has been listed.
+type lateMark struct {
+	objstore.Store
+	mark func()
+}
+
+func (l *lateMark) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		for o, err := range l.Store.List(ctx, prefix) {
+			if !yield(o, err) {
+				return
+			}
+		}
+		if l.mark != nil {
+			l.mark()
+			l.mark = nil
+		}
+	}
+}
+
+// A shard that finds a mark that was just written does not take it for the one
+// that all will follow: another of the same second may be before it, and a mark
+// may be gone again.
+func TestFreshMark(t *testing.T) {
+	for what, gone := range map[string]bool{"gives way": false, "is given up": true} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.fillForShards(10)
+			mark := func(at time.Time) string {
+				n, err := backupname.New("file-storage", at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n.String() + "/" + markOf(2)
+			}
+			early, late := mark(w.now.Add(-2*time.Second)), mark(w.now.Add(-time.Second))
+			second := time.Now().Truncate(time.Second)
+			put := func(key string) {
+				if err := w.store.Put(t.Context(), key, []byte("2 shards\n")); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chtimes(filepath.Join(w.bucket, key), second, second); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put(late)
+			store := &lateMark{w.store, func() {
+				put(early)
+				if err := w.store.Delete(t.Context(), late); err != nil {
+					t.Fatal(err)
+				}
+				if gone {
+					if err := w.store.Delete(t.Context(), early); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}}
+			r, err := w.runShard("1/2", func(o *Options) { o.Store = store })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if folder, _, _ := strings.Cut(early, "/"); !gone && r.Backup != folder {
+				t.Errorf("the shard is of %s, not of %s", r.Backup, folder)
+			}
+			w.mustRunShard("2/2")
+			w.checkOneBackup(r.Backup)
+		})
 	}
 }
 
