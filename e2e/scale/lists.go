@@ -72,13 +72,18 @@ func (l *lists) length() int64 { return int64(len(l.templates[0])) }
 // size is that of every list, in bytes.
 func (l *lists) size() int64 { return int64(l.files) * l.length() }
 
-// appendRange appends what a version's list holds from one offset to another.
+// appendRange appends what a version's list holds from one offset to another, and
+// writes no further, for b may have just that room.
 func (l *lists) appendRange(b []byte, version int, from, to int64) []byte {
-	start, skip := len(b), from%l.length()
-	for i := from / l.length(); i*l.length() < to; i++ {
-		b = l.appendLine(b, version, uint64(i))
+	var line []byte
+	for from < to {
+		line = l.appendLine(line[:0], version, uint64(from/l.length()))
+		part := line[from%l.length():]
+		part = part[:min(int64(len(part)), to-from)]
+		b = append(b, part...)
+		from += int64(len(part))
 	}
-	return append(b[:start], b[start+int(skip):][:to-from]...)
+	return b
 }
 
 // appendLine writes what differs from line to line into the version's template.

@@ -110,9 +110,13 @@ func TestAnyPartOfAListIsTheSame(t *testing.T) {
 	}
 	for _, length := range []int64{0, 1, l.length() - 1, l.length(), l.length() + 1, 4096} {
 		for from := int64(0); from+length <= l.size(); from += 97 {
-			part := l.appendRange([]byte("before"), 1, from, from+length)
+			room := append(make([]byte, 0, 6+length), "before"...)
+			part := l.appendRange(room, 1, from, from+length)
 			if !bytes.Equal(part[6:], whole[from:from+length]) || string(part[:6]) != "before" {
 				t.Fatalf("%d bytes from %d on differ", length, from)
+			}
+			if &part[0] != &room[0] {
+				t.Fatalf("%d bytes from %d on need more room than they take", length, from)
 			}
 		}
 	}
@@ -154,7 +158,13 @@ func TestMount(t *testing.T) {
 		if err != nil || len(inside) != 1 || inside[0].Name() != "archive-info" {
 			t.Errorf("in %s is %v, %v", folder.Name(), inside, err)
 		}
-		list, err := os.ReadFile(filepath.Join(dir, folder.Name(), "archive-info"))
+		path := filepath.Join(dir, folder.Name(), "archive-info")
+		for _, of := range []string{filepath.Dir(path), path} {
+			if info, err := os.Stat(of); err != nil || !info.ModTime().Equal(l.time(v)) {
+				t.Errorf("%s is not from %v: %v, %v", of, l.time(v), info, err)
+			}
+		}
+		list, err := os.ReadFile(path)
 		if err != nil || !bytes.Equal(list, l.whole(v)) {
 			t.Errorf("the list of version %d differs: %d bytes, not %d, %v", v, len(list), l.size(), err)
 		}
@@ -162,8 +172,10 @@ func TestMount(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, ".firn")); !os.IsNotExist(err) {
 		t.Errorf("what is not there: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "new"), nil, 0o644); err == nil {
-		t.Error("a file can be written")
+	for _, path := range []string{"new", l.name(0) + "/archive-info"} {
+		if err := os.WriteFile(filepath.Join(dir, path), nil, 0o644); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("%s can be written: %v", path, err)
+		}
 	}
 }
 

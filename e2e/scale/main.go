@@ -37,16 +37,17 @@ func command(args []string) error {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-	m, err := mount(l, args[2])
+	server, err := mount(l, args[2])
 	if err != nil {
 		return err
 	}
 	go func() {
 		<-stop
-		if err := m.unmount(); err != nil {
+		if err := server.Unmount(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}()
-	return m.serve()
+	server.Wait()
+	return nil
 }
