@@ -9,6 +9,7 @@ import (
 
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/workers"
 )
 
 // carriers is how many goroutines look for files and move them. They wait for the
@@ -23,7 +24,7 @@ const carriers = 8
 // in neither is searched for, folder by folder.
 func (j *job) carryAll(ctx context.Context) error {
 	carried := chunks(j.list.sealed, func(r *item) bool { return r.from != fromPackage })
-	if err := parallel(ctx, carriers, carried, forEach(j.carry)); err != nil {
+	if err := workers.Each(ctx, carriers, carried, forEach(j.carry)); err != nil {
 		return err
 	}
 	return j.search(ctx)

@@ -16,6 +16,7 @@ import (
 	"github.com/chipster/firn/internal/manifest"
 	"github.com/chipster/firn/internal/objstore"
 	"github.com/chipster/firn/internal/signature"
+	"github.com/chipster/firn/internal/workers"
 )
 
 // fetchPackages fetches the packages that hold files which are not here yet,
@@ -26,7 +27,7 @@ func (j *job) fetchPackages(ctx context.Context) error {
 	for p := range packages {
 		total += p.Size
 	}
-	err := parallel(ctx, j.Workers, packages, func(ctx context.Context, p objstore.Object) error {
+	err := workers.Each(ctx, j.Workers, packages, func(ctx context.Context, p objstore.Object) error {
 		// A list that does not say what is where is satisfied early, perhaps.
 		if !j.wants(p.Key) {
 			return nil

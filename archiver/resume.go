@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/workers"
 )
 
 // resume finds the new files that an earlier run brought. What it had not
@@ -40,7 +41,7 @@ func (j *job) resume(ctx context.Context) error {
 	looked := chunks(j.list.sealed, func(r *item) bool {
 		return r.from == fromPackage && (j.rerun || came.has(r.number))
 	})
-	err = parallel(ctx, carriers, looked, forEach(func(ctx context.Context, r *item) error {
+	err = workers.Each(ctx, carriers, looked, forEach(func(ctx context.Context, r *item) error {
 		return j.regain(ctx, r, came.has(r.number), left)
 	}))
 	if err != nil {

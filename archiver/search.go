@@ -11,6 +11,7 @@ import (
 	"github.com/chipster/firn/internal/backupname"
 	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/workers"
 )
 
 // search looks for the files that are not where the list says: two backups may
@@ -42,7 +43,7 @@ func (j *job) searchBelow(ctx context.Context, top string, version backupname.Na
 	}
 	list := &versionList{j: j, version: version}
 	defer list.close()
-	return parallel(ctx, carriers, j.candidates(lying, from, list), func(ctx context.Context, c candidate) error {
+	return workers.Each(ctx, carriers, j.candidates(lying, from, list), func(ctx context.Context, c candidate) error {
 		found, err := j.takeFrom(top, version, &c.item, func(dir *folder) (bool, error) {
 			if c.listed {
 				return true, nil
@@ -87,7 +88,7 @@ func (j *job) isHere(number int64) bool {
 // for.
 func (j *job) readNames(ctx context.Context, top string, from uint32, lying *extsort.Sorter) error {
 	var adding sync.Mutex
-	return parallel(ctx, carriers, dirs(j.strays(from)), func(_ context.Context, dir string) error {
+	return workers.Each(ctx, carriers, dirs(j.strays(from)), func(_ context.Context, dir string) error {
 		return j.eachName(join(top, dir), func(names []string) error {
 			adding.Lock()
 			defer adding.Unlock()

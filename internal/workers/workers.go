@@ -12,9 +12,10 @@ import (
 )
 
 // Do has n goroutines work, each on items that no other gets, as they come. One that
-// returns nil early leaves the rest to the others; one has to stay. It returns the first error, which ends the context of the others: a worker's before
-// that of items, since what ended the workers is the cause of what ended the list,
-// not the other way around.
+// returns nil early leaves the rest to the others; one has to stay. It returns the
+// first error, which ends the context of the others: a worker's before that of
+// items, since what ended the workers is the cause of what ended the list, not the
+// other way around.
 func Do[T any](ctx context.Context, n int, items iter.Seq2[T, error], work func(ctx context.Context, items iter.Seq[T]) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	channel := make(chan T)
