@@ -124,6 +124,46 @@ func TestSeekInFolder(t *testing.T) {
 	}
 }
 
+// A listing that fails half way is an error each time that somebody reads on, not
+// an end.
+func TestListingFails(t *testing.T) {
+	const files = 10000 // more pages than are read ahead
+	n := listed(t, files)
+	h := n.openForTest(t)
+	for range 100 {
+		if _, errno := h.Readdirent(t.Context()); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	if err := n.t.catalog.Close(); err != nil {
+		t.Fatal(err)
+	}
+	read, errno := 100, syscall.Errno(0)
+	for errno == 0 && read <= files {
+		_, errno = h.Readdirent(t.Context())
+		read++
+	}
+	if errno != syscall.EIO {
+		t.Fatalf("after %d entries: %v", read, errno)
+	}
+	var out fuse.EntryOut
+	if e, errno := h.Readdirent(t.Context()); e != nil || errno != syscall.EIO {
+		t.Errorf("read on: %+v, %v", e, errno)
+	}
+	if _, errno := h.Lookup(t.Context(), "00000", &out); errno != syscall.EIO {
+		t.Errorf("a name: %v", errno)
+	}
+	if errno := h.Seekdir(t.Context(), 0); errno != 0 {
+		t.Error(errno)
+	}
+	for range 3 { // "." and ".." need nothing
+		_, errno = h.Readdirent(t.Context())
+	}
+	if errno != syscall.EIO {
+		t.Errorf("from the beginning: %v", errno)
+	}
+}
+
 // Names come with attributes where somebody wants those of files. A folder's
 // come always.
 func TestAttributesWithNames(t *testing.T) {

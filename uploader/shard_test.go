@@ -48,9 +48,16 @@ func (w *world) mustRunShard(text string) *Report {
 	return r
 }
 
+// fillForShards makes files, some of which are links to others.
 func (w *world) fillForShards(files int) {
+	w.t.Helper()
 	for i := range files {
-		w.write(fmt.Sprintf("%02x/file-%d", i%7, i), random(rand.IntN(3000)))
+		path := fmt.Sprintf("%02x/file-%d", i%7, i)
+		if i < 7 || i%5 > 0 {
+			w.write(path, random(rand.IntN(3000)))
+		} else if err := os.Symlink(fmt.Sprintf("../%02x/file-%d", i%3, i%3), filepath.Join(w.storage, path)); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
 
@@ -107,23 +114,56 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// lateMark is a bucket in which a mark appears once it has been listed.
-type lateMark struct {
+// meanwhile is a bucket in which something happens once, after a listing.
+type meanwhile struct {
 	objstore.Store
-	mark func()
+	after    func(listing int, keys []string) bool
+	do       func()
+	listings int
 }
 
-func (l *lateMark) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
+func (m *meanwhile) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
 	return func(yield func(objstore.Object, error) bool) {
-		for o, err := range l.Store.List(ctx, prefix) {
+		var keys []string
+		for o, err := range m.Store.List(ctx, prefix) {
+			keys = append(keys, o.Key)
 			if !yield(o, err) {
 				return
 			}
 		}
-		if l.mark != nil {
-			l.mark()
-			l.mark = nil
+		m.listings++
+		if do := m.do; do != nil && m.after(m.listings, keys) {
+			m.do = nil
+			do()
 		}
+	}
+}
+
+func afterListing(n int) func(int, []string) bool {
+	return func(listing int, _ []string) bool { return listing == n }
+}
+
+// mark makes the mark of two shards, as of a time by the bucket's clock.
+func (w *world) mark(began, written time.Time) (backup string) {
+	w.t.Helper()
+	n, err := backupname.New("file-storage", began)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	key := n.String() + "/" + markOf(2)
+	if err := w.store.Put(w.t.Context(), key, []byte("2 shards\n")); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(w.bucket, key), written, written); err != nil {
+		w.t.Fatal(err)
+	}
+	return n.String()
+}
+
+func (w *world) unmark(backup string) {
+	w.t.Helper()
+	if err := w.store.Delete(w.t.Context(), backup+"/"+markOf(2)); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -131,50 +171,100 @@ func (l *lateMark) List(ctx context.Context, prefix string) iter.Seq2[objstore.O
 // that all will follow: another of the same second may be before it, and a mark
 // may be gone again.
 func TestFreshMark(t *testing.T) {
+	second := time.Now().Truncate(time.Second)
 	for what, gone := range map[string]bool{"gives way": false, "is given up": true} {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)
-			w.fillForShards(10)
-			mark := func(at time.Time) string {
-				n, err := backupname.New("file-storage", at)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return n.String() + "/" + markOf(2)
-			}
-			early, late := mark(w.now.Add(-2*time.Second)), mark(w.now.Add(-time.Second))
-			second := time.Now().Truncate(time.Second)
-			put := func(key string) {
-				if err := w.store.Put(t.Context(), key, []byte("2 shards\n")); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.Chtimes(filepath.Join(w.bucket, key), second, second); err != nil {
-					t.Fatal(err)
-				}
-			}
-			put(late)
-			store := &lateMark{w.store, func() {
-				put(early)
-				if err := w.store.Delete(t.Context(), late); err != nil {
-					t.Fatal(err)
-				}
+			w.fillForShards(20)
+			late, early := w.mark(w.now.Add(-time.Second), second), ""
+			store := &meanwhile{Store: w.store, after: afterListing(1), do: func() {
+				early = w.mark(w.now.Add(-2*time.Second), second)
+				w.unmark(late)
 				if gone {
-					if err := w.store.Delete(t.Context(), early); err != nil {
-						t.Fatal(err)
-					}
+					w.unmark(early)
 				}
 			}}
 			r, err := w.runShard("1/2", func(o *Options) { o.Store = store })
 			if err != nil {
 				t.Fatal(err)
 			}
-			if folder, _, _ := strings.Cut(early, "/"); !gone && r.Backup != folder {
-				t.Errorf("the shard is of %s, not of %s", r.Backup, folder)
+			if !gone && r.Backup != early {
+				t.Errorf("the shard is of %s, not of %s", r.Backup, early)
 			}
 			w.mustRunShard("2/2")
 			w.checkOneBackup(r.Backup)
 		})
 	}
+}
+
+// Who gives way to another's mark takes the own one back.
+func TestMarkIsTakenBack(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	first := ""
+	store := &meanwhile{Store: w.store, after: afterListing(1), do: func() {
+		first = w.mark(w.now.Add(-2*time.Second), time.Now().Add(-time.Minute))
+	}}
+	r, err := w.runShard("1/2", func(o *Options) { o.Store = store })
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := look(t.Context(), w.store, "file-storage")
+	if err != nil || len(bucket) != 1 || len(bucket[0].marks) != 1 || r.Backup != first {
+		t.Errorf("the shard is of %s, not of %s, and there are %d backups: %v", r.Backup, first, len(bucket), err)
+	}
+}
+
+// The mark that was written first counts, not the backup that is named first:
+// hosts' clocks differ.
+func TestFirstMark(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	written := time.Now().Add(-time.Minute)
+	w.mark(w.now.Add(-2*time.Second), written.Add(time.Second))
+	first := w.mark(w.now.Add(-time.Second), written)
+	if r := w.mustRunShard("1/2"); r.Backup != first {
+		t.Errorf("the shard is of %s, not of %s", r.Backup, first)
+	}
+}
+
+// A shard whose backup others complete before it has begun to work belongs to the
+// next one; where they do it at its end, that is what it wanted.
+func TestCompletedMeanwhile(t *testing.T) {
+	t.Run("at the beginning", func(t *testing.T) {
+		w := newWorld(t)
+		w.fillForShards(20)
+		first := w.mustRunShard("1/2").Backup
+		w.now = w.now.Add(time.Second)
+		store := &meanwhile{Store: w.store, after: afterListing(2), do: func() { w.mustRunShard("2/2") }}
+		r, err := w.runShard("1/2", func(o *Options) { o.Store = store })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if store.do != nil || r.Backup == first || len(r.Waiting) != 1 {
+			t.Errorf("it is of %s and waits for %s", r.Backup, r.Waiting)
+		}
+		w.check(first, envelope.NewOpener(nil), false)
+		w.mustRunShard("2/2")
+		w.check(r.Backup, envelope.NewOpener(nil), false)
+	})
+	t.Run("at the end", func(t *testing.T) {
+		w := newWorld(t)
+		w.fillForShards(20)
+		first := w.mustRunShard("1/2").Backup
+		bothThere := func(_ int, keys []string) bool {
+			return slices.Contains(keys, first+"/"+shardListOf(shard.Shard{Index: 2, Count: 2}))
+		}
+		store := &meanwhile{Store: w.store, after: bothThere, do: func() { w.mustRunShard("1/2") }}
+		r, err := w.runShard("2/2", func(o *Options) { o.Store = store })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if store.do != nil || r.Backup != first {
+			t.Errorf("it is of %s", r.Backup)
+		}
+		w.checkOneBackup(first)
+	})
 }
 
 // There is no backup before the last shard, whichever that is; a shard that runs

@@ -45,6 +45,24 @@ func TestDatabaseIsOnlyACache(t *testing.T) {
 	a.check(a.open(database))
 }
 
+// A row that no list can have made is as bad as a page that is damaged: nothing
+// crashes, and the database is made anew.
+func TestDamagedRow(t *testing.T) {
+	a, h := fewNights(t, 4)
+	for _, column := range []string{"size", "sealed_size"} {
+		database := filepath.Join(t.TempDir(), "c.sqlite")
+		c := a.open(database)
+		result, err := c.db.write.ExecContext(t.Context(), "UPDATE nodes SET "+column+" = 'many' WHERE child IS NULL")
+		must(t, err)
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			t.Fatalf("%d rows, %v", n, err)
+		}
+		a.archive(night(t, "s", 100+len(a.versions)), h.next())
+		refresh(t, c)
+		a.check(c)
+	}
+}
+
 // A database that vanished while several use it is built anew once, and who
 // still had the old one does the new one no harm.
 func TestDatabaseVanishes(t *testing.T) {

@@ -108,8 +108,9 @@ func (c *Catalog) Item(ctx context.Context, v Version, name string) (Item, error
 	return item, nil
 }
 
-// Listing reads what is in a folder, a page at a time. No connection is held
-// between two pages. It is not safe for concurrent use.
+// Listing reads what is in a folder, a page at a time, and the page after one
+// while that is looked at. It holds no connection when no page is read, and need
+// not be closed. It is not safe for concurrent use.
 type Listing struct {
 	c     *Catalog
 	v     Version
@@ -117,16 +118,27 @@ type Listing struct {
 	after string // the name that came last
 	list  stamp  // of the list that it is read of
 	ended bool
-	items []Item
+	page  *page // that was given last
+	ahead *page // that follows
+}
+
+// page is read once its channel is closed.
+type page struct {
+	items      []Item
+	list       stamp
+	err        error
+	after      string
+	attributes bool
+	read       chan struct{}
 }
 
 // List begins to list a folder of a version.
 func (c *Catalog) List(v Version, dir string) *Listing {
-	return &Listing{c: c, v: v, dir: dir}
+	return &Listing{c: c, v: v, dir: dir, page: &page{}}
 }
 
 // After goes to behind a name, or with "" to the beginning.
-func (l *Listing) After(name string) { l.after, l.ended = name, false }
+func (l *Listing) After(name string) { l.after, l.ended, l.ahead = name, false, nil }
 
 // Next returns the next items, with attributes or without, ordered by the bytes of
 // the names: none at the end. They are there until the next call. Errors:
@@ -135,33 +147,51 @@ func (l *Listing) Next(ctx context.Context, attributes bool) ([]Item, error) {
 	if l.ended {
 		return nil, nil
 	}
-	first := l.after == ""
-	list, err := l.read(ctx, attributes)
+	first, p, spare := l.after == "", l.ahead, l.page.items
+	if p == nil || p.attributes != attributes {
+		p, spare = l.begin(ctx, attributes, spare), nil
+	}
+	l.ahead = nil
+	<-p.read
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("catalog of %s: %w", l.v.Name, err)
-	case !first && list != l.list:
+	case p.err != nil:
+		return nil, fmt.Errorf("catalog of %s: %w", l.v.Name, p.err)
+	case !first && p.list != l.list:
 		return nil, fmt.Errorf("%w: %s", ErrChanged, l.v.Name)
-	case first && len(l.items) == 0:
+	case first && len(p.items) == 0:
 		return nil, l.c.checkFolder(ctx, l.v, l.dir)
 	}
-	l.list = list
-	if l.ended = len(l.items) < listingPage; len(l.items) > 0 {
-		l.after = l.items[len(l.items)-1].Name
+	l.page, l.list = p, p.list
+	if len(p.items) > 0 {
+		l.after = p.items[len(p.items)-1].Name
 	}
-	return l.items, nil
+	if l.ended = len(p.items) < listingPage; !l.ended {
+		l.ahead = l.begin(ctx, attributes, spare)
+	}
+	return p.items, nil
 }
 
-func (l *Listing) read(ctx context.Context, attributes bool) (list stamp, err error) {
-	err = l.c.use(ctx, func(db *database) error {
+// begin begins to read the page after the last one, into items that nobody has.
+func (l *Listing) begin(ctx context.Context, attributes bool, items []Item) *page {
+	p := &page{items: items[:0], after: l.after, attributes: attributes, read: make(chan struct{})}
+	c, v, dir := l.c, l.v, l.dir
+	go func() {
+		defer close(p.read)
+		p.err = p.fill(ctx, c, v, dir)
+	}()
+	return p
+}
+
+func (p *page) fill(ctx context.Context, c *Catalog, v Version, dir string) error {
+	return c.use(ctx, func(db *database) error {
 		found := false
-		l.items = l.items[:0]
+		p.items = p.items[:0]
 		stmt := db.names
-		if attributes {
+		if p.attributes {
 			stmt = db.items
 		}
 		// As above: a page takes milliseconds.
-		rows, err := stmt.QueryContext(context.WithoutCancel(ctx), l.v.Name.String(), folderPath(l.v, l.dir), []byte(l.after), listingPage+1)
+		rows, err := stmt.QueryContext(context.WithoutCancel(ctx), v.Name.String(), folderPath(v, dir), []byte(p.after), listingPage+1)
 		if err != nil {
 			return err
 		}
@@ -169,7 +199,7 @@ func (l *Listing) read(ctx context.Context, attributes bool) (list stamp, err er
 		var name, extra sql.RawBytes
 		var child, mtime, size sql.NullInt64
 		fields := []any{&name, &child, &mtime, &size, &extra}
-		if !attributes {
+		if !p.attributes {
 			fields = fields[:3]
 		}
 		for rows.Next() {
@@ -177,22 +207,21 @@ func (l *Listing) read(ctx context.Context, attributes bool) (list stamp, err er
 				return err
 			}
 			if mtime.Valid { // the version's own row
-				found, list.size, list.mtime = true, child.Int64, mtime.Int64
+				found, p.list.size, p.list.mtime = true, child.Int64, mtime.Int64
 				if len(name) > 0 {
-					return damagedVersion(l.v, string(name))
+					return damagedVersion(v, string(name))
 				}
 				continue
 			}
 			item := Item{Name: string(name), Dir: child.Valid, Size: size.Int64}
 			if err := item.parse(extra); err != nil {
-				return fmt.Errorf("%q: %w", join(l.dir, item.Name), err)
+				return fmt.Errorf("%q: %w", join(dir, item.Name), err)
 			}
-			l.items = append(l.items, item)
+			p.items = append(p.items, item)
 		}
 		if !found {
-			return cmp.Or(rows.Err(), noVersion(l.v))
+			return cmp.Or(rows.Err(), noVersion(v))
 		}
 		return rows.Err()
 	})
-	return list, err
 }

@@ -243,7 +243,12 @@ func TestLastWriteFails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.file.Close() // it fails from now on
+	readOnly, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.file.Fd())) // writing fails from now on
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.file.Close()
+	s.file = readOnly
 	for range 2 {
 		var last error
 		for _, last = range s.All() {

@@ -72,8 +72,7 @@ func tryLock(f *os.File, how int) bool {
 }
 
 // locks is the folder in the target with the locks of shards, "2-of-4", or of a
-// run of all, "1-of-1". The last
-// run takes it away.
+// run of all, "1-of-1". The last run takes it away.
 const locks = ".firn-restore"
 
 func lockName(index, count int) string { return fmt.Sprintf("%s/%d-of-%d", locks, index, count) }

@@ -90,6 +90,10 @@ func TestWhoExcludesWhom(t *testing.T) {
 		var once atomic.Bool
 		o.Progress = func(int, int64) {
 			if once.CompareAndSwap(false, true) {
+				// On a network file system only locks of files are seen by others.
+				if lock := filepath.Join(o.To, lockName(max(o.Shard.Index, 1), max(o.Shard.Count, 1))); tryLockAgain(t, lock) {
+					t.Errorf("%q has no lock in %s", c.first, lock)
+				}
 				if _, err := Run(t.Context(), second); errors.Is(err, ErrInUse) != c.inUse || err != nil && !c.inUse {
 					t.Errorf("%q during %q: %v", c.second, c.first, err)
 				}
@@ -103,6 +107,17 @@ func TestWhoExcludesWhom(t *testing.T) {
 			t.Errorf("%q and %q left behind: %q", c.first, c.second, left)
 		}
 	}
+}
+
+// tryLockAgain tells that a file is there and nobody has locked it.
+func tryLockAgain(t *testing.T, name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	defer f.Close()
+	return tryLock(f, unix.LOCK_EX)
 }
 
 // What killed runs left is in nobody's way, and is taken away: by the same shard,
