@@ -82,8 +82,8 @@ func TestSeekInFolder(t *testing.T) {
 		t.Fatalf("%d entries: %+v", len(all), all[:min(3, len(all))])
 	}
 	n.t.wanted.Store(1 << 40)
-	// Pages end at 2050 and 4098.
-	for i, to := range []int{0, 3, 2, 2049, 2050, 2051, 2050, 1, 4098, 4097, 2500, 4999, files + 2, 0, 2049, 7} {
+	// Pages end at 1026, 2050, 3074 and 4098.
+	for i, to := range []int{0, 3, 2, 1025, 1026, 1027, 2049, 2050, 2051, 2050, 1, 4098, 4097, 2500, 4999, files + 2, 0, 2049, 7} {
 		offset := uint64(0)
 		if to > 0 {
 			offset = all[to-1].Off

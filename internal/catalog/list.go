@@ -25,8 +25,9 @@ type Item struct {
 	HasMode  bool
 }
 
-// listingPage is how many items are read at once: some hundred kilobytes.
-const listingPage = 2048
+// listingPage is how many items are read at once: about a hundred kilobytes. Few
+// enough that a folder of some thousand has pages to be read ahead.
+const listingPage = 1024
 
 // What is in the first row is of the version, which makes no name sort before
 // it: text comes before all bytes. So SQLite need not repeat it in each row, and
