@@ -28,6 +28,47 @@ type inBucket struct {
 	marks     []objstore.Object // of those that make it in shards
 }
 
+// kind is what an object of a backup is.
+type kind int
+
+const (
+	isOther     kind = iota
+	isPackage        // a tar file
+	isList           // of what a package holds, or its signature
+	isLease          // of an upload that goes on
+	isMark           // of a backup that is made in shards
+	isShardList      // of the files of one, or its signature
+)
+
+// kindOf tells it by the key. A package comes first, and its list: a large file
+// gives its package its name, which may be anything.
+func kindOf(key string) kind {
+	_, file, _ := strings.Cut(key, "/")
+	switch {
+	case strings.HasSuffix(file, ".tar"):
+		return isPackage
+	case strings.HasSuffix(strings.TrimSuffix(file, signature.Suffix), ".tar"+packageListSuffix):
+		return isList
+	case strings.HasPrefix(file, leasePrefix):
+		return isLease
+	case strings.HasPrefix(file, markPrefix):
+		return isMark
+	case strings.HasPrefix(file, shardListPrefix):
+		return isShardList
+	}
+	return isOther
+}
+
+// isOfUnfinished tells the objects, but for packages and leases, that there are
+// only while a backup is made.
+func isOfUnfinished(key string) bool {
+	switch kindOf(key) {
+	case isList, isMark, isShardList:
+		return true
+	}
+	return false
+}
+
 // look lists the backups of a storage, oldest first.
 func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucket, error) {
 	byName := map[backupname.Name]*inBucket{}
@@ -45,15 +86,16 @@ func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucke
 			b = &inBucket{name: name}
 			byName[name] = b
 		}
-		if strings.HasPrefix(file, leasePrefix) {
+		switch kindOf(o.Key) {
+		case isLease:
 			b.leases = append(b.leases, o)
 			continue
-		}
-		if strings.HasPrefix(file, markPrefix) {
+		case isMark:
 			b.marks = append(b.marks, o)
-		}
-		if isTakenBack(file, o.Size) {
-			continue
+		case isShardList:
+			if o.Size == int64(len(takenBack)) {
+				continue
+			}
 		}
 		b.keys = append(b.keys, o.Key)
 		b.committed = b.committed || manifest.IsListName(file)
@@ -97,7 +139,7 @@ func Look(ctx context.Context, store objstore.Store, storage string) (InBucket, 
 func (b *inBucket) packages() map[string]bool {
 	all := map[string]bool{}
 	for _, key := range b.keys {
-		if strings.HasSuffix(key, ".tar") {
+		if kindOf(key) == isPackage {
 			all[key] = false
 		}
 	}
@@ -145,13 +187,12 @@ func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 			errs = append(errs, err)
 		}
 		for _, key := range other.keys {
-			_, isList := packageOf(key)
 			switch {
 			case other.committed:
-				if isList || isOfShards(key) {
+				if isOfUnfinished(key) {
 					rubbish = append(rubbish, key) // of a run killed before it deleted them
 				}
-			case other.name != b.name || !kept[key] && !((isList || isOfShards(key)) && kept[strings.TrimSuffix(key, signature.Suffix)]):
+			case other.name != b.name || !kept[key] && !(isOfUnfinished(key) && kept[strings.TrimSuffix(key, signature.Suffix)]):
 				rubbish = append(rubbish, key)
 			}
 		}
@@ -166,22 +207,11 @@ func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 	return errors.Join(errs...)
 }
 
-// packageOf is the key of the package that a list is of, or a list's signature.
-// All other keys, packages' own too, it returns as they are: their names may hold
-// ".list" anywhere.
-func packageOf(key string) (pkg string, isList bool) {
-	pkg, isList = strings.CutSuffix(strings.TrimSuffix(key, signature.Suffix), ".tar"+packageListSuffix)
-	if !isList {
-		return key, false
-	}
-	return pkg + ".tar", true
-}
-
 // deletePackageLists deletes what only an unfinished backup needs.
 func (b *backup) deletePackageLists(ctx context.Context, kept map[string]bool) error {
 	var keys []string
 	for key := range kept {
-		if _, isList := packageOf(key); isList || isOfShards(key) {
+		if isOfUnfinished(key) {
 			keys = append(keys, key)
 			if b.signer != nil {
 				keys = append(keys, key+signature.Suffix)

@@ -70,8 +70,7 @@ func (r *run) keep(ctx context.Context, s *storage, all *fresh) (left *fresh, er
 func (c *claims) readLists(ctx context.Context) error {
 	there := c.resumed.packages()
 	for _, key := range slices.Sorted(slices.Values(c.resumed.keys)) {
-		pkg, isList := packageOf(key)
-		if !isList || strings.HasSuffix(key, signature.Suffix) || c.isOtherShards(key) {
+		if kindOf(key) != isList || strings.HasSuffix(key, signature.Suffix) || c.isOtherShards(key) {
 			continue
 		}
 		from := len(c.packages)
@@ -85,7 +84,7 @@ func (c *claims) readLists(ctx context.Context) error {
 				return err
 			}
 		case len(c.packages) == from:
-			c.packages = append(c.packages, claimed{key: pkg, list: key})
+			c.packages = append(c.packages, claimed{key: strings.TrimSuffix(key, packageListSuffix), list: key})
 		}
 		for i := range c.packages[from:] {
 			if p := &c.packages[from+i]; err != nil {

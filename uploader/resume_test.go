@@ -172,12 +172,14 @@ func TestGoesOnForTheSameKeys(t *testing.T) {
 	w.checkBucket(r.Backup)
 }
 
-// A large file gives its package its name, which may look like a list's: it must
-// stay all the same, in backups that are there and in the one that is made.
-func TestPackagesCalledLikeLists(t *testing.T) {
+// A large file gives its package its name, which may look like a list's, a lease's
+// or a mark's: it must stay all the same, in backups that are there and in the one
+// that is made, and keeps nobody out.
+func TestPackagesCalledLikeOtherObjects(t *testing.T) {
 	w := newWorld(t)
 	const done, current = "file-storage_2026-01-01T01:00:00.000Z/", "file-storage_2026-01-01T02:00:00.000Z/"
-	names := []string{"a.list.tar", "a.tar.list.tar", "a.tar.list.sig.tar", ".list.tar", "list.tar"}
+	names := []string{"a.list.tar", "a.tar.list.tar", "a.tar.list.sig.tar", ".list.tar", "list.tar",
+		"lease-x.tar", "shards-4.tar", "shard-1-of-4.tar", "shard-1-of-4.list.tar", "shard-00001-of-00100.bin.tar"}
 	listed := map[string]bool{}
 	var want []string
 	w.put(done+"backup-info", nil)
@@ -198,6 +200,11 @@ func TestPackagesCalledLikeLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, b := range bucket {
+		if len(b.leases)+len(b.marks) > 0 {
+			t.Errorf("%s has the leases %v and the marks %v", b.name, b.leases, b.marks)
+		}
+	}
 	b := &backup{store: w.store, name: bucket[1].name, found: bucket}
 	if err := b.sweep(t.Context(), listed); err != nil {
 		t.Fatal(err)
@@ -205,6 +212,13 @@ func TestPackagesCalledLikeLists(t *testing.T) {
 	slices.Sort(want)
 	if got := w.keys(); !slices.Equal(got, want) {
 		t.Errorf("%q are left of %q", got, want)
+	}
+	if err := b.deletePackageLists(t.Context(), listed); err != nil {
+		t.Fatal(err)
+	}
+	want = slices.DeleteFunc(want, func(key string) bool { return strings.HasSuffix(key, packageListSuffix) })
+	if got := w.keys(); !slices.Equal(got, want) {
+		t.Errorf("without the lists of packages there are %q, not %q", got, want)
 	}
 }
 

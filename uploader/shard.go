@@ -55,13 +55,6 @@ func (b *backup) isFellow(other *inBucket, l objstore.Object) bool {
 	return tagged && ok && err == nil && s.Count == b.shard.Count && s.Index != b.shard.Index
 }
 
-// isOfShards tells the objects, but for packages and leases, that there are only
-// while shards make a backup.
-func isOfShards(key string) bool {
-	_, file, _ := strings.Cut(key, "/")
-	return strings.HasPrefix(file, markPrefix) || strings.HasPrefix(file, shardListPrefix)
-}
-
 // wasCompleted tells that the backup that shards make is there by now.
 func (b *backup) wasCompleted(bucket []*inBucket) bool {
 	return !b.shard.IsZero() && slices.ContainsFunc(bucket, func(other *inBucket) bool { return other.name == b.name && other.committed })
@@ -203,7 +196,7 @@ func (r *run) join(ctx context.Context) error {
 		}
 	}
 	for _, key := range bucket[i].keys {
-		if _, isList := packageOf(key); (isList || isOfShards(key)) && !strings.HasSuffix(key, signature.Suffix) {
+		if isOfUnfinished(key) && !strings.HasSuffix(key, signature.Suffix) {
 			all.keys[key] = true
 		}
 	}
@@ -243,10 +236,6 @@ func (b *backup) takeBack(ctx context.Context) error {
 // takenBack stands in the place of a shard's list that could not be deleted. No
 // list is that short, but for empty ones.
 const takenBack = "\n"
-
-func isTakenBack(file string, size int64) bool {
-	return size == int64(len(takenBack)) && strings.HasPrefix(file, shardListPrefix)
-}
 
 // joinLines adds the lines of a shard's list to the backup's.
 func (r *run) joinLines(all *list, in io.Reader) (err error) {

@@ -353,7 +353,7 @@ func TestShardsNightAfterNight(t *testing.T) {
 	whole := w.mustBackup(nil)
 	w.check(whole.Backup, envelope.NewOpener(nil), false)
 	for o := range w.store.List(context.Background(), "") {
-		if isOfShards(o.Key) {
+		if isOfUnfinished(o.Key) {
 			t.Errorf("left of what never came to its end: %s", o.Key)
 		}
 	}
