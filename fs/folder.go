@@ -83,9 +83,9 @@ func (n *folderNode) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errn
 }
 
 func (n *folderNode) OpendirHandle(context.Context, uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
-	list := &folderEntries{folder: n, list: n.t.catalog.List(*n.version, n.path)}
+	list := &folderEntries{folder: n, list: n.t.catalog.List(*n.version, n.path), attributes: n.t.wanted.Load() > 0}
 	const cached = fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
-	return &folderHandle{newDirHandle(&n.Inode, list), list}, cached, 0
+	return &folderHandle{dirHandle: newDirHandle(&n.Inode, list), list: list}, cached, 0
 }
 
 // folderEntries are what is in a folder of a version.
@@ -174,24 +174,30 @@ const foldersWanted = 16
 // folderHandle is an open folder of a version.
 type folderHandle struct {
 	*dirHandle
-	list *folderEntries
+	list  *folderEntries
+	given bool // files are, with their attributes
 }
 
 var _ gofuse.FileLookuper = (*folderHandle)(nil)
 
 // Lookup gives the kernel what it asks for with the names that it reads, so that it
-// need not look them up one by one. It asks for it in each folder that is
-// opened, since it cannot know yet whether somebody wants it; later on in a
-// folder, only where somebody does. So that `find` does not fill the memory of
-// both sides with files that nobody looks at, files are left out until somebody
-// looked one up, in this folder or in one of the last ones.
+// need not look them up one by one. It asks for it each time, since it cannot know
+// whether somebody wants it. So that `find` does not fill the memory of both sides
+// with files that nobody looks at, files are left out until somebody looked one up,
+// in this folder or in one of the last ones: then only their names are given.
 func (h *folderHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
 	f := h.list
-	if f.read == 0 || f.page[f.read-1].Name != name { // an answer did not arrive, and is given again
+	if f.read == 0 || f.page[f.read-1].Name != name { // an answer that was not used up is given again
+		if !h.given {
+			return nil, syscall.ENOSYS
+		}
 		return f.folder.Lookup(ctx, name, out)
 	}
-	if !f.attributes && !f.page[f.read-1].Dir && f.folder.t.wanted.Add(-1) < 0 {
-		return nil, syscall.ENOSYS // only the name
+	if !h.given && !f.page[f.read-1].Dir {
+		if f.folder.t.wanted.Add(-1) < 0 {
+			return nil, syscall.ENOSYS
+		}
+		h.given = true
 	}
 	item, errno := f.last()
 	if errno != 0 {

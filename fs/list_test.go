@@ -150,8 +150,8 @@ func TestListingFails(t *testing.T) {
 	if e, errno := h.Readdirent(t.Context()); e != nil || errno != syscall.EIO {
 		t.Errorf("read on: %+v, %v", e, errno)
 	}
-	if _, errno := h.Lookup(t.Context(), "00000", &out); errno != syscall.EIO {
-		t.Errorf("a name: %v", errno)
+	if _, errno := h.Lookup(t.Context(), "00000", &out); errno == 0 {
+		t.Error("a name is given")
 	}
 	if errno := h.Seekdir(t.Context(), 0); errno != 0 {
 		t.Error(errno)
@@ -206,15 +206,84 @@ func TestAttributesWithNames(t *testing.T) {
 			t.Errorf("in folder %d, %sare given", i, got)
 		}
 	}
-	// An answer that got lost is given again.
-	h := n.openForTest(t)
-	for range 4 {
-		if _, errno := h.Readdirent(t.Context()); errno != 0 {
-			t.Fatal(errno)
+	// An answer that is given again is nobody's wish; where files are given, they
+	// are again.
+	for _, wanted := range []bool{false, true} {
+		n.t.wanted.Store(0)
+		if _, errno := n.Lookup(t.Context(), "00002", &out); wanted && errno != 0 {
+			t.Error(errno)
+		} else if !wanted {
+			n.t.wanted.Store(0)
+		}
+		h := n.openForTest(t)
+		if h.list.attributes != wanted { // else the first page is read twice
+			t.Errorf("attributes are read with the names: %v", !wanted)
+		}
+		for range 4 {
+			if _, errno := h.Readdirent(t.Context()); errno != 0 {
+				t.Fatal(errno)
+			}
+		}
+		h.Lookup(t.Context(), "00001", &out)
+		before := n.t.wanted.Load()
+		if _, errno := h.Lookup(t.Context(), "00000", &out); (errno == 0) != wanted {
+			t.Error(errno)
+		}
+		if !wanted && n.t.wanted.Load() != before {
+			t.Error("files are given from now on")
 		}
 	}
-	if _, errno := h.Lookup(t.Context(), "00000", &out); errno != 0 {
-		t.Error(errno)
+}
+
+// A program whose buffer takes only a part of an answer, as those of musl do, gets
+// all names, whatever is looked up in between.
+func TestSmallBuffers(t *testing.T) {
+	t.Parallel()
+	const count = 1500
+	steps := []int{1, 2, 5, 6, 7, 1000}
+	files := map[string]string{}
+	for _, every := range steps {
+		for i := range count {
+			files[fmt.Sprintf("%d/%05d", every, i)] = ""
+		}
+	}
+	a := newArchive(t)
+	a.add(first, files)
+	m := a.mount(childOptions{})
+	for _, every := range steps {
+		folder := filepath.Join(m.path(first), fmt.Sprint(every)) // which nobody has read
+		fd, err := syscall.Open(folder, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]int{}
+		for buf, n := make([]byte, 2048), 0; ; n++ {
+			length, err := syscall.ReadDirent(fd, buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if length == 0 {
+				break
+			}
+			_, _, names := syscall.ParseDirent(buf[:length], -1, nil)
+			for _, name := range names {
+				seen[name]++
+			}
+			if n%every == every-1 {
+				if _, err := os.Lstat(filepath.Join(folder, names[0])); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		syscall.Close(fd)
+		for name, times := range seen {
+			if times != 1 {
+				t.Fatalf("every %d: %s comes %d times", every, name, times)
+			}
+		}
+		if len(seen) != count {
+			t.Errorf("every %d: %d names of %d", every, len(seen), count)
+		}
 	}
 }
 

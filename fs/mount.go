@@ -138,13 +138,7 @@ func fuseOptions(o Options) *gofuse.Options {
 		// Reads are answered from memory: there is nothing to splice, and a
 		// reply of 1 MiB and its header is more than a pipe holds.
 		DisableSplice: true,
-		// Attributes may come with names: what the kernel decides by itself, and
-		// what folderHandle gives then. 100,000 files in one folder, seconds of
-		// find, ls -l and rsync --dry-run: 0.3, 1.7, 1.5; never with names, 0.3,
-		// 5.9, 5.8; always, 1.0, 1.7, 1.6, and find leaves as much in memory as
-		// ls -l.
-		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
-		Logger:            options.Logger,
+		Logger:        options.Logger,
 	}
 	if os.Geteuid() == 0 {
 		options.DirectMountStrict = true
