@@ -193,6 +193,10 @@ func (b *backup) publish(ctx context.Context, lines iter.Seq2[[]byte, error], ke
 		return err
 	}
 	tell(b.deletePackageLists(ctx, kept))
+	if !b.shard.IsZero() { // nobody's upload to this backup is of use any more
+		_, err := b.store.AbortUploads(ctx, b.key(""))
+		tell(err)
+	}
 	return nil
 }
 

@@ -26,6 +26,7 @@ type inBucket struct {
 	keys      []string // of all objects but leases
 	leases    []objstore.Object
 	marks     []objstore.Object // of those that make it in shards
+	written   time.Time         // when something of it was, for the last time
 }
 
 // kind is what an object of a backup is.
@@ -85,6 +86,9 @@ func look(ctx context.Context, store objstore.Store, storage string) ([]*inBucke
 		if b == nil {
 			b = &inBucket{name: name}
 			byName[name] = b
+		}
+		if o.Modified.After(b.written) {
+			b.written = o.Modified
 		}
 		switch kindOf(o.Key) {
 		case isLease:
@@ -178,6 +182,9 @@ func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 				continue
 			}
 		}
+		// Another shard may make it from what this one knows nothing of, or is
+		// uploading the list right now.
+		shared := other.name == b.name && !b.shard.IsZero()
 		var rubbish []string
 		for _, l := range other.leases {
 			who, err := holder(ctx, b.store, l, b.began)
@@ -188,6 +195,7 @@ func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 		}
 		for _, key := range other.keys {
 			switch {
+			case shared:
 			case other.committed:
 				if isOfUnfinished(key) {
 					rubbish = append(rubbish, key) // of a run killed before it deleted them
@@ -196,7 +204,7 @@ func (b *backup) sweep(ctx context.Context, kept map[string]bool) error {
 				rubbish = append(rubbish, key)
 			}
 		}
-		if !other.committed {
+		if !other.committed && !shared {
 			_, err := b.store.AbortUploads(ctx, other.name.String()+"/")
 			errs = append(errs, err)
 		}

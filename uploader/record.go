@@ -17,7 +17,7 @@ const nul = "\x00"
 
 // sortMemory is what a sorter takes, in bytes. Some three are in use at a time, and
 // what the garbage collector has not found yet is as much again.
-const sortMemory = 8 << 20
+var sortMemory = 8 << 20
 
 // cutRecord takes a record apart.
 func cutRecord(record []byte) (path, rest []byte) {

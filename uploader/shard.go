@@ -21,8 +21,9 @@ import (
 // other, each of which takes the files that are its own. They work on one backup,
 // whose name the first one chooses; it leaves a mark, which says of how many shards
 // the backup will be. Each ends with a list of its files, and whoever finds the
-// lists of all there makes the backup's of them. Two may find that at once: they
-// write the same.
+// lists of all there makes the backup's of them. Two may find that at once: each
+// writes a whole list, of packages that are all there, for no shard deletes what is
+// in the backup.
 
 const (
 	markPrefix      = "shards-" // and how many there are: the last part of a mark's key
@@ -111,6 +112,12 @@ func (b *backup) meet(ctx context.Context, storage string) (err error) {
 	return err
 }
 
+// idleFor is how long nothing may have been written to a backup that a shard goes on
+// with: less than from one night to the next. Else a shard that ran once too often
+// would begin the next night's backup, and all nights after that would be made of
+// one shard's files and of another's from the night before.
+const idleFor = 12 * time.Hour
+
 // marked finds the backup that shards make, if there is one: a later run can go on
 // with it.
 func (b *backup) marked(ctx context.Context, storage string) (name backupname.Name, err error) {
@@ -126,7 +133,7 @@ func (b *backup) marked(ctx context.Context, storage string) (name backupname.Na
 		if other.committed || !newest.IsZero() && backupname.Compare(other.name, newest) <= 0 {
 			continue
 		}
-		if age := b.now().Sub(other.name.Time()); age < -maxSkew || age >= resumeFor {
+		if age := b.now().Sub(other.name.Time()); age < -maxSkew || age >= resumeFor || time.Since(other.written) > idleFor {
 			continue
 		}
 		for _, mark := range other.marks {
@@ -166,16 +173,26 @@ func (r *run) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(bucket, func(b *inBucket) bool { return b.name == r.name })
-	if i < 0 {
-		return fmt.Errorf("the bucket does not list %s, which was just written", r.key(shardListOf(r.shard)))
+	var keys []string
+	for _, other := range bucket {
+		if other.name == r.name {
+			keys = other.keys
+		}
 	}
 	all := newList()
 	defer all.Close()
 	var waiting []string
 	for n := range r.shard.Count {
 		s := shard.Shard{Index: n + 1, Count: r.shard.Count}
-		if !slices.Contains(bucket[i].keys, r.key(shardListOf(s))) {
+		key := r.key(shardListOf(s))
+		if slices.Contains(keys, key) {
+			continue
+		}
+		there, err := r.isDone(ctx, key)
+		if err != nil {
+			return err
+		}
+		if !there {
 			waiting = append(waiting, s.String())
 		}
 	}
@@ -187,7 +204,7 @@ func (r *run) join(ctx context.Context) error {
 		key := r.key(shardListOf(s))
 		err := r.readVerified(ctx, key, func(in io.Reader) error { return r.joinLines(all, in) })
 		if errors.Is(err, objstore.ErrNotFound) {
-			if _, headErr := r.store.Head(ctx, key); errors.Is(headErr, objstore.ErrNotFound) {
+			if there, headErr := r.isDone(ctx, key); headErr == nil && !there {
 				return r.waitFor(ctx, []string{s.String()}) // it has begun again
 			}
 		}
@@ -195,7 +212,7 @@ func (r *run) join(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	for _, key := range bucket[i].keys {
+	for _, key := range keys {
 		if isOfUnfinished(key) && !strings.HasSuffix(key, signature.Suffix) {
 			all.keys[key] = true
 		}
@@ -206,6 +223,16 @@ func (r *run) join(ctx context.Context) error {
 	}
 	r.log.Info("all shards are done", "backup", r.name, "files", all.Len())
 	return nil
+}
+
+// isDone tells whether a shard's list is there: the bucket's list of objects may lag
+// behind, and its answer does not.
+func (b *backup) isDone(ctx context.Context, key string) (bool, error) {
+	o, err := b.store.Head(ctx, key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && o.Size != int64(len(takenBack)), err
 }
 
 // waitFor leaves the last step to another shard. Where one has done it meanwhile,
@@ -223,7 +250,7 @@ func (r *run) waitFor(ctx context.Context, shards []string) error {
 // one has looked at the files again, nobody is to make a backup of it.
 func (b *backup) takeBack(ctx context.Context) error {
 	key := b.key(shardListOf(b.shard))
-	if b.shard.IsZero() || b.resumed == nil || !slices.Contains(b.resumed.keys, key) {
+	if b.shard.IsZero() || b.resumed == nil {
 		return nil
 	}
 	err := b.store.Delete(ctx, key)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,7 +60,24 @@ func (w *world) fillForShards(files int) {
 			w.t.Fatal(err)
 		}
 	}
+	linked := w.t.TempDir() // whose files are of all shards, whichever the link is of
+	for i := range 8 {
+		if err := os.WriteFile(filepath.Join(linked, fmt.Sprint(i)), random(100), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for i := range linkedFolders {
+		if err := os.Symlink(linked, filepath.Join(w.storage, fmt.Sprintf("linked-%d", i))); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }
+
+// linkedFolders are how many there are with eight files each.
+const (
+	linkedFolders = 3
+	linkedFiles   = 8 * linkedFolders
+)
 
 // checkOneBackup makes sure that there is one backup, that it holds all files
 // of the storage, and that nothing is left of how it was made.
@@ -107,7 +125,7 @@ func TestShards(t *testing.T) {
 			}
 			files += r.Files
 		}
-		if files != 60 {
+		if files != 60+linkedFiles {
 			t.Errorf("the shards have %d files", files)
 		}
 		w.checkOneBackup(reports[0].Backup)
@@ -267,6 +285,190 @@ func TestCompletedMeanwhile(t *testing.T) {
 	})
 }
 
+// beforeLists is a bucket in which something happens before a backup's list is
+// there, and in which uploads are given up whoever makes them, as S3 does.
+type beforeLists struct {
+	objstore.Store
+	before func()
+
+	mu      sync.Mutex
+	pending []*pendingUpload
+}
+
+type pendingUpload struct {
+	objstore.Upload
+	key     string
+	aborted atomic.Bool
+}
+
+func (l *beforeLists) Create(ctx context.Context, key string) (objstore.Upload, error) {
+	u, err := l.Store.Create(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	p := &pendingUpload{Upload: u, key: key}
+	l.mu.Lock()
+	l.pending = append(l.pending, p)
+	l.mu.Unlock()
+	l.tell(key)
+	return p, nil
+}
+
+func (l *beforeLists) Put(ctx context.Context, key string, data []byte) error {
+	l.tell(key)
+	return l.Store.Put(ctx, key, data)
+}
+
+func (l *beforeLists) tell(key string) {
+	if strings.HasSuffix(key, "/backup-info") {
+		l.before()
+	}
+}
+
+func (p *pendingUpload) Complete(ctx context.Context) error {
+	if p.aborted.Load() {
+		return errors.New("there is no such upload")
+	}
+	return p.Upload.Complete(ctx)
+}
+
+func (l *beforeLists) AbortUploads(_ context.Context, prefix string) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pending {
+		if strings.HasPrefix(p.key, prefix) {
+			p.aborted.Store(true)
+		}
+	}
+	return len(l.pending), nil
+}
+
+// checkPackages makes sure that the packages of a list are there.
+func (w *world) checkPackages(backup string) {
+	w.t.Helper()
+	keys := w.keys()
+	for _, e := range w.list(backup) {
+		if !slices.Contains(keys, backup+"/"+e.Package) {
+			w.t.Fatalf("%s is in %s, which is gone", e.Path, e.Package)
+		}
+	}
+}
+
+// Where a shard makes its share anew and completes the backup while another
+// completes it, the packages of whichever list is there last are all there.
+func TestShardAnewWhileAnotherCompletes(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	first := w.mustRunShard("1/2").Backup
+	store := &beforeLists{Store: w.store}
+	store.before = sync.OnceFunc(func() {
+		store.before = func() {}
+		for i := range 4 { // some are of the other shard
+			w.write(fmt.Sprintf("%02x/file-%d", i, i), random(500))
+		}
+		if r := w.mustRunShard("1/2"); r.Backup != first {
+			t.Errorf("it is of %s", r.Backup)
+		}
+	})
+	r, err := w.runShard("2/2", func(o *Options) { o.Store = store })
+	if err != nil || r.Backup != first {
+		t.Fatalf("%+v: %v", r, err)
+	}
+	w.checkPackages(first)
+}
+
+// Two that complete a backup at once do not end each other's upload of the list.
+func TestTwoCompleteAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.fillForShards(20)
+	long := strings.Repeat("n", 200)
+	for i := range 9000 { // so that the list is uploaded in parts
+		w.write(fmt.Sprintf("long/%s-%d", long, i), nil)
+	}
+	first := w.mustRunShard("1/2").Backup
+	store := &beforeLists{Store: w.store}
+	run := func(shard string) error {
+		r, err := w.runShard(shard, func(o *Options) { o.Store = store })
+		if err == nil && r.Backup != first {
+			err = errors.New("it is of " + r.Backup)
+		}
+		return err
+	}
+	var calls atomic.Int32
+	begun, done, other := make(chan bool), make(chan bool), make(chan error, 1)
+	store.before = func() {
+		if calls.Add(1) > 1 {
+			close(begun)
+			<-done
+			return
+		}
+		go func() { other <- run("1/2") }()
+		<-begun
+	}
+	err := run("2/2")
+	close(done)
+	if err := errors.Join(err, <-other); err != nil {
+		t.Fatal(err)
+	}
+	w.checkPackages(first)
+}
+
+// hidden is a bucket whose list of objects lags behind.
+type hidden struct {
+	objstore.Store
+	suffix string
+}
+
+func (h hidden) List(ctx context.Context, prefix string) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		for o, err := range h.Store.List(ctx, prefix) {
+			if (err != nil || !strings.HasSuffix(o.Key, h.suffix)) && !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+// Whether all shards are done does not depend on a list of objects that comes late.
+func TestShardsListedLate(t *testing.T) {
+	for _, unlisted := range []string{"1/2", "2/2"} {
+		w := newWorld(t)
+		w.fillForShards(20)
+		first := w.mustRunShard("1/2").Backup
+		s, err := shard.Parse(unlisted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := w.runShard("2/2", func(o *Options) { o.Store = hidden{w.store, shardListOf(s)} })
+		if err != nil || len(r.Waiting) > 0 {
+			t.Fatalf("%s is not listed: %+v, %v", unlisted, r, err)
+		}
+		w.check(first, envelope.NewOpener(nil), false)
+	}
+}
+
+// What a shard began that ran once too often is not the next night's.
+func TestShardsOfAnotherNight(t *testing.T) {
+	for hours, goesOn := range map[int]bool{11: true, 13: false} {
+		w := newWorld(t)
+		w.fillForShards(20)
+		old := w.mustRunShard("1/2").Backup
+		for _, key := range w.keys() {
+			at := time.Now().Add(-time.Duration(hours) * time.Hour)
+			if err := os.Chtimes(filepath.Join(w.bucket, key), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.now = w.now.Add(time.Duration(hours) * time.Hour)
+		if r := w.mustRunShard("2/2"); (r.Backup == old) != goesOn {
+			t.Errorf("after %d hours, the other shard's is %s, and there was %s", hours, r.Backup, old)
+		}
+		if !goesOn {
+			w.checkOneBackup(w.mustRunShard("1/2").Backup)
+		}
+	}
+}
+
 // There is no backup before the last shard, whichever that is; a shard that runs
 // again meanwhile does no harm, and one that failed is run again.
 func TestShardsOneAfterTheOther(t *testing.T) {
@@ -411,7 +613,15 @@ func TestShardsLockOthers(t *testing.T) {
 // A shard that runs again takes its list back first: what is new since is in the
 // backup, whoever completes it, and nobody completes it before.
 func TestShardRunsAgain(t *testing.T) {
-	w := newWorld(t)
+	t.Run("may delete", func(t *testing.T) { testShardRunsAgain(t, newWorld(t)) })
+	t.Run("may not", func(t *testing.T) {
+		w := newWorld(t)
+		w.store = deniedStore(w.store)
+		testShardRunsAgain(t, w)
+	})
+}
+
+func testShardRunsAgain(t *testing.T, w *world) {
 	w.fillForShards(20)
 	first := w.mustRunShard("1/2")
 	var late string
@@ -441,8 +651,8 @@ func TestShardRunsAgain(t *testing.T) {
 	if again.Backup != first.Backup || again.New != 1 || len(again.Waiting) > 0 {
 		t.Errorf("%+v", again)
 	}
-	w.checkOneBackup(first.Backup)
-	if entries := w.list(first.Backup); len(entries) != 21 {
+	w.check(first.Backup, envelope.NewOpener(nil), false)
+	if entries := w.list(first.Backup); len(entries) != 21+linkedFiles {
 		t.Errorf("%d files in the list", len(entries))
 	}
 }
