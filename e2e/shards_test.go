@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chipster/firn/internal/shard"
 )
 
 // atOnce runs the program several times side by side, with --json, and returns
@@ -88,13 +91,20 @@ func TestShards(t *testing.T) {
 	}
 
 	// The next night, one after the other, as where only one can run; the third
-	// is killed before it is started again.
+	// is killed while it sends a large file, before it is started again.
 	site.day()
+	large := ""
+	for i := 0; !(shard.Shard{Index: 3, Count: 4}).Has(large); i++ {
+		large = fmt.Sprintf("large-%d", i)
+	}
+	noise := make([]byte, 64<<20)
+	_, _ = rand.Read(noise)
+	site.write(large, noise)
 	want = tree(t, w.storage)
 	commands := inShards(4, upload...)
 	w.atOnce([]int{0}, commands[0])
 	w.atOnce([]int{0}, commands[3])
-	w.killSoon(commands[2])
+	w.killAtWork(commands[2], "3of4-")
 	w.atOnce([]int{0}, commands[2])
 	if lists := w.objects("", "/backup-info"); len(lists) != 1 {
 		t.Errorf("there is a backup before all shards were there: %q", lists)
@@ -125,16 +135,24 @@ func (w *world) onlyList() string {
 	return strings.TrimSuffix(lists[0], "/backup-info")
 }
 
-// killSoon starts a command and kills it.
-func (w *world) killSoon(args []string) {
+// killAtWork starts a shard's upload, and kills it when it has begun to upload.
+func (w *world) killAtWork(args []string, tag string) {
 	w.Helper()
 	cmd := exec.Command(firn, append([]string{"--quiet"}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Dir, cmd.Env = w.dir, w.env
 	must(w, cmd.Start())
-	time.Sleep(300 * time.Millisecond)
-	cmd.Process.Kill()
-	cmd.Wait()
+	for began := time.Now(); !slices.ContainsFunc(w.objects("", ""), func(key string) bool { return strings.Contains(key, "/lease-"+tag) }); {
+		if time.Since(began) > time.Minute {
+			w.Error("it uploads nothing")
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	must(w, cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		w.Error("it came to its end before it was killed")
+	}
 }
 
 // checkShardsVerify damages an archive and holds what shards find against what
