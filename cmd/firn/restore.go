@@ -81,7 +81,7 @@ func runRestore(c *cli.Context) error {
 	}
 	bar := newProgress(c, "restoring", o.Version.Size/int64(max(o.Shard.Count, 1)))
 	o.Progress = bar.Add
-	collectRarely()
+	collectRarely(o.Workers)
 	report, err := restore.Run(c.Context, o)
 	bar.Done()
 	if report == nil {
@@ -93,13 +93,17 @@ func runRestore(c *cli.Context) error {
 // collectRarely lets garbage wait. Little is in use while small files are restored,
 // and each leaves some: with Go's defaults, it is collected every hundred files,
 // which was a quarter of 2.3 s that 20,000 of 10 kB took. The limit is above what
-// is in use with the largest files, which is some 24 MiB for every other processor. What the environment says comes first.
-func collectRarely() {
+// is in use with large files, some 24 MiB for each that is written: below, garbage
+// would be collected without end. What the environment says comes first.
+func collectRarely(workers int) {
+	if workers <= 0 {
+		workers = 2 * runtime.GOMAXPROCS(0)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(128+32*runtime.GOMAXPROCS(0)) << 20)
+		debug.SetMemoryLimit(int64(128+24*workers) << 20)
 	}
 }
 

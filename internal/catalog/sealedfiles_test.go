@@ -119,6 +119,15 @@ func TestExpect(t *testing.T) {
 			t.Errorf("%s: %s, want %s", e.Path, got.folder, want)
 		}
 	}
+	// In the version's own folder is no file of these, so nobody opened it.
+	for i, e := range entries[10:25] {
+		f, _, err := s.Open(t.Context(), &e)
+		must(t, err)
+		must(t, f.Close())
+		if slices.ContainsFunc(s.in.open, func(o openFolder) bool { return strings.HasPrefix(o.name, first.String()) }) {
+			t.Fatalf("file %d was looked for in %s", i, first)
+		}
+	}
 	// However many lie between two that are expected, two are held.
 	must(t, s.Expect(t.Context(), []manifest.Entry{entries[0], entries[29]}))
 	if len(s.hints) != 2 || s.hints["ab/00"].folder != first || s.hints["ab/29"].folder != night(t, "s", 2) {

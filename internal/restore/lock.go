@@ -109,7 +109,11 @@ func (r *run) lockShard() (unlock func(), err error) {
 
 // tryLockFile makes and locks a file. nil says that it was taken away meanwhile.
 func (r *run) tryLockFile(name string) (*os.File, error) {
-	if err := r.target.Mkdir(locks, 0o777); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := r.target.Mkdir(locks, 0o777); errors.Is(err, os.ErrExist) {
+		if info, err := r.target.Lstat(locks); err == nil && !info.IsDir() {
+			return nil, fmt.Errorf("%s, where runs lock the target, is no folder: move it away", locks)
+		}
+	} else if err != nil {
 		return nil, err
 	}
 	lock, err := r.target.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666)
@@ -142,9 +146,6 @@ func (r *run) tryLockFile(name string) (*os.File, error) {
 func (r *run) checkOtherNumbers() error {
 	all, err := fs.ReadDir(r.target.FS(), locks)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
 		return err
 	}
 	for _, e := range all {
@@ -157,7 +158,6 @@ func (r *run) checkOtherNumbers() error {
 			return err
 		}
 	}
-	_ = r.target.Remove(locks) // if nothing is in it
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -159,6 +161,25 @@ func TestFilesAmongLocks(t *testing.T) {
 		mustRun(t, o)
 	}
 	checkTree(t, o.To, contentOf([]plainFile{mine}))
+}
+
+// What is in the place of that folder is an error, and nothing is waited for.
+func TestLocksAreNoFolder(t *testing.T) {
+	t.Parallel()
+	for what, put := range map[string]func(string) error{
+		"link to nowhere":  func(name string) error { return os.Symlink("nowhere", name) },
+		"link to a folder": func(name string) error { return os.Symlink(".", name) },
+		"file":             func(name string) error { return os.WriteFile(name, nil, 0o600) },
+	} {
+		o := makeArchive(t, manyFiles()...).options(t)
+		must(t, os.MkdirAll(o.To, 0o755))
+		must(t, put(filepath.Join(o.To, locks)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if _, err := Run(ctx, o); err == nil || !strings.Contains(err.Error(), locks) || ctx.Err() != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		cancel()
+	}
 }
 
 // A pattern that only other shards have files of is no mistake; one that nobody
