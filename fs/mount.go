@@ -8,7 +8,7 @@
 // It promises that a file that is read to its end is what was backed up, or
 // that the read fails; that an open file stays readable when the archiver moves
 // or prunes it; and that memory is bounded by options, not by the archive, but
-// for some 500 bytes for each file that the kernel remembers: those that somebody
+// for some 600 bytes for each file that the kernel remembers: those that somebody
 // looked at, until it needs the room.
 // Reads at one place and another of a file are as good as its list: with a table
 // of blocks they are verified one by one, without one when all was read.

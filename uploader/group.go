@@ -24,8 +24,8 @@ const (
 // prefixLengths are how many characters of a file's name choose its package, by
 // the number of new files. For medium files they are the original's. For small ones
 // that would be 65,536 packages of 15 files each for a million, and each package
-// costs a request, a wait for the disk and a session key: they have at least some
-// hundred files, and at most some gigabytes.
+// costs a request, a wait for the disk and a session key: they have some hundred
+// files where there are many, and at most some gigabytes.
 func prefixLengths(files int) (small, medium int) {
 	switch {
 	case files < 500:

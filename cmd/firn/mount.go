@@ -117,7 +117,7 @@ func limitMemory(cache int64) (end func()) {
 }
 
 // memoryLimit leaves room above what is in use. The files that the kernel knows
-// of take some 500 bytes each until it forgets them: with a million of them and a
+// of take some 600 bytes each until it forgets them: with a million of them and a
 // limit that stood still, collecting garbage would take most of the time.
 func memoryLimit(cache, live int64) int64 {
 	const rest = 96 << 20 // the catalog, requests in flight, the program itself
