@@ -64,7 +64,7 @@ type Options struct {
 	Root  string // the archive's folder, which must exist
 
 	DryRun    bool      // only report; nothing is written, not even a lock
-	Workers   int       // packages that are fetched at once, 1 MiB of memory each; 0: 4
+	Workers   int       // packages that are fetched at once, 1 MiB of memory each; 0 or less: 4
 	Retention Retention // the zero value is the default
 	// Trust says whose signatures of lists count: a backup without one is not
 	// archived, nor one that is older than what is archived already. nil:
@@ -100,11 +100,8 @@ func (o *Options) applyDefaults() error {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
-	switch {
-	case o.Workers == 0:
+	if o.Workers <= 0 {
 		o.Workers = 4
-	case o.Workers < 0:
-		return fmt.Errorf("%d is no number of packages to fetch at once", o.Workers)
 	}
 	if o.syncfs == nil {
 		o.syncfs = unix.Syncfs

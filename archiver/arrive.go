@@ -80,12 +80,11 @@ func (j *job) forward(files []arrival) error {
 	j.moving.Lock()
 	defer j.moving.Unlock()
 	slices.SortFunc(files, func(a, b arrival) int { return strings.Compare(a.to, b.to) })
-	paths := make([]string, 0, len(files))
-	for _, a := range files {
-		paths = append(paths, a.dir+"/"+a.name)
+	if j.notSafe == nil {
+		j.notSafe = j.disk.sync()
 	}
-	if err := j.disk.sync(paths...); err != nil {
-		return err
+	if j.notSafe != nil { // a failed one covered what had come of the batches after it, too
+		return j.notSafe
 	}
 	for i := range files {
 		if err := j.moveIn(&files[i]); err != nil {

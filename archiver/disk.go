@@ -6,9 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -47,9 +45,6 @@ type disk struct {
 	step func(string)
 
 	syncfs func(fd int) error
-	asked  sync.Once // whether it is any good:
-	all    bool
-	failed error
 }
 
 func openDisk(name string, step func(string)) (*disk, error) {
@@ -280,17 +275,11 @@ func (d *disk) removeAll(path string) error {
 	return d.root.RemoveAll(path)
 }
 
-// removeEmpty removes a folder and those above it, below top, up to the first
-// that holds something.
-func (d *disk) removeEmpty(dir, top string) {
-	for ; len(dir) > len(top); dir = path.Dir(dir) {
-		if is, err := d.isDir(dir); !is || err != nil { // a link would be removed whatever it leads to
-			return
-		}
+// removeEmpty removes a folder, unless something is in it.
+func (d *disk) removeEmpty(dir string) {
+	if is, err := d.isDir(dir); is && err == nil { // a link would be removed whatever it leads to
 		d.step("remove-empty " + dir)
-		if d.root.Remove(dir) != nil {
-			return
-		}
+		_ = d.root.Remove(dir)
 	}
 }
 

@@ -41,7 +41,6 @@ type folder struct {
 	file    *os.File // nil: not opened, or not there
 	err     error    // why not
 
-	changed atomic.Bool // something in it is new, or gone
 	vacated atomic.Bool // something moved out of it
 }
 
@@ -101,9 +100,7 @@ func (f *folders) openFolder(dir string, create bool) (*os.File, error) {
 	if create {
 		f.disk.step("make " + dir)
 		err := again(func() error { return unix.Mkdirat(above.fd(), name, dirMode) })
-		if err == nil {
-			above.changed.Store(true)
-		} else if !errors.Is(err, unix.EEXIST) {
+		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return nil, &os.PathError{Op: "mkdir", Path: dir, Err: err}
 		}
 	}
@@ -151,23 +148,13 @@ func (f *folders) leave(d *folder) error {
 	if d.file == nil {
 		return nil
 	}
-	if err := errors.Join(f.sync(d), d.file.Close()); err != nil {
+	if err := d.file.Close(); err != nil {
 		return err
 	}
 	if d.vacated.Load() {
 		f.removeEmpty(d.path)
 	}
 	return nil
-}
-
-func (f *folders) sync(d *folder) error {
-	if !d.changed.Load() {
-		return nil
-	}
-	if all, err := f.disk.syncsAll(); all || err != nil {
-		return err
-	}
-	return d.file.Sync()
 }
 
 // removeEmpty removes a folder below a version's, unless something is in it. What
@@ -182,7 +169,6 @@ func (f *folders) removeEmpty(dir string) {
 	if err := again(func() error { return unix.Unlinkat(above.fd(), path.Base(dir), unix.AT_REMOVEDIR) }); err != nil {
 		return
 	}
-	above.changed.Store(true)
 	if strings.Contains(above.path, "/") {
 		above.vacated.Store(true)
 	}
@@ -229,13 +215,13 @@ func (d *folder) size(name string) (int64, error) {
 	return -1, &os.PathError{Op: "stat", Path: d.path + "/" + name, Err: err}
 }
 
+// openFile does not wait for a writer where somebody put a named pipe.
 func (d *folder) openFile(name string) (*os.File, error) {
-	return openAt(d.file, name, d.path+"/"+name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	return openAt(d.file, name, d.path+"/"+name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
 func (f *folders) create(dir *folder, name string) (*os.File, error) {
 	f.disk.step("create " + dir.path + "/" + name)
-	dir.changed.Store(true)
 	return openAt(dir.file, name, dir.path+"/"+name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, fileMode)
 }
 
@@ -251,8 +237,6 @@ func (f *folders) move(from *folder, name, dir, newName string) error {
 	if err != nil {
 		return &os.LinkError{Op: "rename", Old: from.path + "/" + name, New: dir + "/" + newName, Err: err}
 	}
-	from.changed.Store(true)
-	to.changed.Store(true)
 	return nil
 }
 

@@ -44,7 +44,8 @@ type job struct {
 	aside    *extsort.Sorter  // items of files that are not where the list says
 	astray   int64            // how many of these were not found yet
 
-	moving sync.Mutex // one batch is moved at a time
+	moving  sync.Mutex // one batch is moved at a time
+	notSafe error      // a failed sync, after which no batch is moved any more
 }
 
 // pkg is what the list says of a package.
@@ -115,7 +116,7 @@ func (j *job) complete(ctx context.Context) error {
 	}
 	if list == "" {
 		if err := j.bring(ctx); err != nil {
-			return err
+			return j.disk.distrust(err)
 		}
 		list = j.dir + "/" + manifest.ArchiveInfo
 	} else if err := j.compare(ctx, list); err != nil {
@@ -244,7 +245,7 @@ func (j *job) preview(ctx context.Context) error {
 	if list != "" {
 		return j.compare(ctx, list)
 	}
-	copied, err := tempFile()
+	copied, err := extsort.TempFile()
 	if err != nil {
 		return err
 	}

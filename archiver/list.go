@@ -11,10 +11,12 @@ import (
 
 	"github.com/chipster/firn/internal/extsort"
 	"github.com/chipster/firn/internal/manifest"
+	"github.com/chipster/firn/internal/workers"
 )
 
-// sortMemory is what each sorting takes, of which a job does up to four at once,
-// and as much again for its temporary file's buffers.
+// sortMemory is what each sorting takes while it is added to, of which a job does
+// up to four at once. Reading what is in a temporary file takes 64 KiB for each of
+// its runs, of which there are up to 128.
 const sortMemory = 4 << 20
 
 // backupList is the backup's list, of which nothing is in memory but where its
@@ -183,39 +185,26 @@ func (l *backupList) newFile(sealedPath string) (*manifest.Entry, int64, error) 
 	return nil, 0, nil
 }
 
-// chunkRecords is how many files a goroutine is given at once.
-const (
-	chunkRecords = 64
-	chunkBytes   = 64 << 10
-)
-
-// chunks yields the items of a sorter that want wants, in their order.
-func chunks(s *extsort.Sorter, want func(*item) bool) iter.Seq2[[]item, error] {
-	return func(yield func([]item, error) bool) {
+// items yields the items of a sorter that want wants, in their order.
+func items(s *extsort.Sorter, want func(*item) bool) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
 		var d decoder
-		var chunk []item
-		size := 0
 		for b, err := range s.All() {
 			if err != nil {
-				yield(nil, err)
+				yield(item{}, err)
 				return
 			}
-			r := d.item(b)
-			if !want(&r) {
-				continue
+			if r := d.item(b); want(&r) && !yield(r, nil) {
+				return
 			}
-			chunk = append(chunk, r)
-			if size += len(b); len(chunk) == chunkRecords || size > chunkBytes {
-				if !yield(chunk, nil) {
-					return
-				}
-				chunk, size = nil, 0
-			}
-		}
-		if len(chunk) > 0 {
-			yield(chunk, nil)
 		}
 	}
+}
+
+// chunks are such items, as many together as a goroutine is given at once.
+func chunks(s *extsort.Sorter, want func(*item) bool) iter.Seq2[[]item, error] {
+	size := func(r *item) int64 { return int64(len(r.dir) + len(r.name)) }
+	return workers.Batches(items(s, want), size, func(_, _ *item) bool { return true })
 }
 
 // forEach has goroutines do something for each item.

@@ -57,7 +57,7 @@ func (l *lookup) build() error {
 		l.entries = bytes.NewReader(memory.Bytes())
 		return nil
 	}
-	file, err := tempFile()
+	file, err := extsort.TempFile()
 	if err != nil {
 		return err
 	}
@@ -116,18 +116,6 @@ func (l *lookup) close() {
 	if l.file != nil {
 		l.file.Close()
 	}
-}
-
-// tempFile has no name, so that nothing is left of it.
-func tempFile() (*os.File, error) {
-	file, err := os.CreateTemp("", "firn-archive-")
-	if err != nil {
-		return nil, temporary(err)
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(temporary(err), file.Close())
-	}
-	return file, nil
 }
 
 func temporary(err error) error {

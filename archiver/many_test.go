@@ -111,7 +111,7 @@ func TestManyFiles(t *testing.T) {
 			t.Parallel()
 			s := newShuffler(t, seed)
 			o := s.options()
-			o.Workers = 1 + int(seed)
+			o.Workers = []int{-1, 1, 3}[seed]
 			archive := func() {
 				t.Helper()
 				if _, err := Run(t.Context(), o); err != nil {
@@ -235,10 +235,11 @@ func TestMemory(t *testing.T) {
 			}
 		}))
 	}
-	few, many := peak(10_000), peak(100_000)
-	t.Logf("%d KiB with 10,000 files, %d KiB with 100,000", few>>10, many>>10)
-	if many > 64<<20 || many > few+(24<<20) {
-		t.Errorf("%d MiB with 10,000 files, %d MiB with 100,000", few>>20, many>>20)
+	// Of the few there are already more than sorting holds in memory.
+	few, many := peak(60_000), peak(200_000)
+	t.Logf("%d KiB with 60,000 files, %d KiB with 200,000", few>>10, many>>10)
+	if many > 64<<20 || many > few+(12<<20) {
+		t.Errorf("%d MiB with 60,000 files, %d MiB with 200,000", few>>20, many>>20)
 	}
 }
 

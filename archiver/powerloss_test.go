@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/chipster/firn/internal/faultfs"
@@ -128,7 +127,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	t.Run("nothing is written unasked", func(t *testing.T) {
 		t.Parallel()
-		testPowerLoss(t, 0, func(*world) {}, nil)
+		testPowerLoss(t, 0, func(*world) {})
 	})
 	// A file may have its new name, and none of its bytes.
 	t.Run("all but the bytes of files is", func(t *testing.T) {
@@ -137,21 +136,16 @@ func TestPowerLoss(t *testing.T) {
 			dir, err := os.Open(w.root)
 			must(t, err)
 			must(t, errors.Join(dir.Sync(), dir.Close()))
-		}, nil)
-	})
-	t.Run("the system cannot sync all at once", func(t *testing.T) {
-		t.Parallel()
-		testPowerLoss(t, 2, func(*world) {}, func(int) error { return syscall.ENOSYS })
+		})
 	})
 }
 
-func testPowerLoss(t *testing.T, first int, prepare func(*world), syncfs func(int) error) {
+func testPowerLoss(t *testing.T, first int, prepare func(*world)) {
 	d := newOnDisk(t)
 	before := d.versions(t)
 	var steps []string
 	var moments []moment
 	o := killOptions(d.world)
-	o.syncfs = syncfs
 	o.step = func(what string) {
 		prepare(d.world)
 		moments = append(moments, d.powerFails(t, steps))

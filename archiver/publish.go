@@ -64,7 +64,7 @@ func (j *job) tidy() error {
 		return err
 	}
 	j.sweepVacated()
-	j.disk.removeEmpty(j.dir+"/"+j.dir, j.dir) // the original makes one and never uses it
+	j.disk.removeEmpty(j.dir + "/" + j.dir) // the original makes one and never uses it
 	if !j.odd {
 		if err := j.disk.removeAll(j.dir + "/download"); err != nil {
 			return err
@@ -75,7 +75,7 @@ func (j *job) tidy() error {
 			return err
 		}
 	}
-	return j.disk.sync(".", j.dir)
+	return j.disk.sync()
 }
 
 // sweepVacated removes empty folders that an earlier run left where it took files

@@ -259,7 +259,7 @@ func (j *job) unpack(e *manifest.Entry, number int64, data io.Reader, with *buff
 	j.got(number, pack)
 	j.fetched.set(number)
 	j.mu.Unlock()
-	return "", j.arrive(arrival{j.download, name, e.SealedPath, number, pack}, e.SealedSize)
+	return "", j.arrive(arrival{j.download, name, strings.Clone(e.SealedPath), number, pack}, e.SealedSize) // a part of a line keeps all of it in memory
 }
 
 func (j *job) write(name string, data io.Reader, buffer []byte) error {

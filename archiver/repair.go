@@ -200,7 +200,7 @@ func (r *repair) storage(ctx context.Context, storage string, damaged []Damaged)
 // that are not. A file is looked for from where it was on: an archiver may have
 // taken it to a later version.
 func (r *repair) setAside(ctx context.Context, storage string, damaged []Damaged) (map[sealedID]bool, error) {
-	sound, changed := map[sealedID]bool{}, map[string]bool{}
+	sound, moved := map[sealedID]bool{}, false
 	for _, folder := range r.local[storage] {
 		there, err := r.lyingIn(folder, damaged)
 		if err != nil {
@@ -214,15 +214,18 @@ func (r *repair) setAside(ctx context.Context, storage string, damaged []Damaged
 			}
 			if ok {
 				sound[d.id()] = true
-			} else if err := r.move(folder, d, changed); err != nil {
+				continue
+			}
+			if err := r.move(folder, d); err != nil {
 				return nil, err
 			}
+			moved = true
 		}
 	}
-	if len(changed) == 0 || r.DryRun {
+	if !moved || r.DryRun {
 		return sound, nil
 	}
-	return sound, r.disk.sync(slices.Sorted(maps.Keys(changed))...)
+	return sound, r.disk.sync()
 }
 
 // lyingIn returns those of the damaged files that lie in a version's folder. Where
@@ -269,8 +272,8 @@ func (r *repair) lyingIn(folder backupname.Name, damaged []Damaged) ([]*Damaged,
 	return slices.SortedFunc(maps.Values(there), func(a, b *Damaged) int { return cmp.Compare(a.SealedPath, b.SealedPath) }), nil
 }
 
-// move moves a file out of a version, and notes the folders that it changes.
-func (r *repair) move(folder backupname.Name, d *Damaged, changed map[string]bool) error {
+// move moves a file out of a version.
+func (r *repair) move(folder backupname.Name, d *Damaged) error {
 	from, to := folder.String()+"/"+d.SealedPath, r.freePlace(folder, d.SealedPath)
 	if !r.DryRun {
 		if err := r.disk.mkdirAll(path.Dir(to)); err != nil {
@@ -278,11 +281,6 @@ func (r *repair) move(folder backupname.Name, d *Damaged, changed map[string]boo
 		}
 		if err := r.disk.rename(from, to); err != nil {
 			return err
-		}
-	}
-	for _, dir := range []string{from, to} {
-		for dir = path.Dir(dir); !changed[dir]; dir = path.Dir(dir) {
-			changed[dir] = true
 		}
 	}
 	r.report.SetAside = append(r.report.SetAside, SetAside{SealedFile{folder.String(), d.SealedPath}, to})

@@ -62,20 +62,7 @@ func (j *job) searchBelow(ctx context.Context, top string, version backupname.Na
 // strays yields the items of files that were not found yet, and not looked for
 // in a version.
 func (j *job) strays(from uint32) iter.Seq2[item, error] {
-	return func(yield func(item, error) bool) {
-		var d decoder
-		for b, err := range j.aside.All() {
-			var r item
-			if err == nil {
-				if r = d.item(b); r.from == from || j.isHere(r.number) {
-					continue
-				}
-			}
-			if !yield(r, err) || err != nil {
-				return
-			}
-		}
-	}
+	return items(j.aside, func(r *item) bool { return r.from != from && !j.isHere(r.number) })
 }
 
 func (j *job) isHere(number int64) bool {

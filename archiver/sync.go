@@ -6,35 +6,28 @@ import (
 	"syscall"
 )
 
+// errNotSafe says that what was written may not be on the disk.
+var errNotSafe = errors.New("not all may be on the disk")
+
 // sync makes files and folders survive a crash: all of the file system with one
 // call, which for thousands of small files is far quicker than one for each.
 // Linux reports failed writes there since 5.8.
-func (d *disk) sync(paths ...string) error {
+func (d *disk) sync() error {
 	d.step("sync")
-	err := d.syncfs(int(d.dir.Fd()))
-	if isUnsupported(err) {
-		return d.fsync(paths...)
-	}
-	if err != nil {
-		return fmt.Errorf("syncing the file system of %s: %w", d.root.Name(), err)
+	if err := d.syncfs(int(d.dir.Fd())); err != nil {
+		return fmt.Errorf("syncing the file system of %s: %w: %w", d.root.Name(), errNotSafe, err)
 	}
 	return nil
 }
 
-// syncsAll tells whether sync does all of the file system. Where it does not,
-// folders are synced one by one when they are left.
-func (d *disk) syncsAll() (bool, error) {
-	d.asked.Do(func() {
-		err := d.syncfs(int(d.dir.Fd()))
-		if d.all = !isUnsupported(err); d.all {
-			d.failed = err // which the system tells once
-		}
-	})
-	return d.all, d.failed
-}
-
-func isUnsupported(err error) bool {
-	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EINVAL)
+// distrust gives up what arrived and was not moved yet, if err is a failed sync,
+// of this backup and of all others. The system tells of a failed write once, and
+// may go on to show what was written: the next run would take it for whole.
+func (d *disk) distrust(err error) error {
+	if !errors.Is(err, errNotSafe) {
+		return err
+	}
+	return errors.Join(err, d.removeAll(downloadDir))
 }
 
 func (d *disk) fsync(paths ...string) error {

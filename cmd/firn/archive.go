@@ -99,10 +99,7 @@ const archiveJob = "archive"
 // which may be nil.
 func archiveWith(c *cli.Context, o archiver.Options, run *runs.Active) (*archiver.Report, error) {
 	var err error
-	o.Logger = logger(c)
-	if o.Workers = c.Int("workers"); c.IsSet("workers") && o.Workers < 1 {
-		return nil, usagef("--workers must be at least 1")
-	}
+	o.Logger, o.Workers = logger(c), c.Int("workers")
 	if o.Retention, err = retentionOf(c); err != nil {
 		return nil, err
 	}

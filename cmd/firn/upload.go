@@ -68,7 +68,7 @@ func fileFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "exclude", Usage: "leave out what matches `PATTERN`; without a slash it is matched against names, with one against paths; ** matches any folders"},
 		&cli.BoolFlag{Name: "checksum", Usage: "compare contents to find what has changed"},
 		&cli.BoolFlag{Name: "full", Usage: "upload all files, changed or not"},
-		&cli.IntFlag{Name: "workers", Usage: "make `N` packages side by side, about 64 MiB of memory each (default: one for each processor, at most 4)"},
+		&cli.IntFlag{Name: "workers", Usage: "make `N` packages side by side, about 64 MiB of memory each (default: one for each processor, at most 4); serve --archive fetches so many at once (default: 4)"},
 		&cli.StringFlag{Name: "session-key-per", Value: keyPerPackage, Usage: "encrypt with one session key per `UNIT`: package, or file, whose key then opens that file only; small files take far longer to open then"},
 	}
 }
@@ -245,7 +245,9 @@ func installationOf(cfg *config.Config, role string) (string, error) {
 }
 
 func countUpload(run *runs.Active, r *uploader.Report) {
-	run.Made(r.Backup)
+	if len(r.Waiting) == 0 {
+		run.Made(r.Backup)
+	}
 	for state, n := range map[string]int{
 		"total": r.Files, "new": r.New, "resumed": r.Resumed, "unchanged": r.Files - r.New - r.Resumed,
 		"vanished": r.Vanished, "left_out": r.LeftOut,

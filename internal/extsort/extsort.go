@@ -22,6 +22,8 @@ import (
 	"iter"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultMemory is what a Sorter takes, in bytes, before it writes to disk.
@@ -130,7 +132,7 @@ func (s *Sorter) sort() {
 func (s *Sorter) spill() error {
 	s.sort()
 	if s.file == nil {
-		file, err := tempFile()
+		file, err := TempFile()
 		if err != nil {
 			return err
 		}
@@ -182,14 +184,27 @@ func (s *Sorter) end() int64 {
 	return s.runs[len(s.runs)-1].end
 }
 
-// tempFile has no name, so that nothing is left of it.
-func tempFile() (*os.File, error) {
-	file, err := os.CreateTemp("", "firn-sort-")
+// TempFile makes a file in os.TempDir that has no name, so that nothing is left of
+// it when the process ends.
+func TempFile() (*os.File, error) {
+	file, err := os.OpenFile(os.TempDir(), os.O_RDWR|os.O_EXCL|unix.O_TMPFILE, 0o600) // EXCL: it never gets a name
 	if err != nil {
-		return nil, fmt.Errorf("cannot sort on disk: %w", err)
+		file, err = briefTempFile()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a temporary file; make room in %s, or set TMPDIR to where there is: %w", os.TempDir(), err)
+	}
+	return file, nil
+}
+
+// briefTempFile is for file systems where a file has to have a name at first.
+func briefTempFile() (*os.File, error) {
+	file, err := os.CreateTemp("", "firn-")
+	if err != nil {
+		return nil, err
 	}
 	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot sort on disk: %w", err), file.Close())
+		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
@@ -225,7 +240,7 @@ func (w *offsetWriter) Write(p []byte) (int, error) {
 
 // mergeRuns makes one run of all.
 func (s *Sorter) mergeRuns() error {
-	file, err := tempFile()
+	file, err := TempFile()
 	if err != nil {
 		return err
 	}

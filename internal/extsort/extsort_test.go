@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/chipster/firn/internal/faultfs"
 	"github.com/chipster/firn/internal/memorytest"
 )
 
@@ -187,6 +190,55 @@ func TestTemporaryFile(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "missing")) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A temporary file's folder does not change: no name is made and removed, which a
+// killed process would leave. Where the file system has to have one, it is gone
+// when the file is there.
+func TestTempFile(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		make   func() (*os.File, error)
+		silent bool
+	}{
+		{"without a name", TempFile, true},
+		{"with one at first", briefTempFile, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			faultfs.Tmpfs(t, dir, "") // which can do without names
+			t.Setenv("TMPDIR", dir)
+			watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(watch)
+			if _, err := unix.InotifyAddWatch(watch, dir, unix.IN_CREATE|unix.IN_DELETE); err != nil {
+				t.Fatal(err)
+			}
+			file, err := c.make()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
+				t.Errorf("%v, %v", names, err)
+			}
+			if _, err := unix.Read(watch, make([]byte, 4096)); (err == unix.EAGAIN) != c.silent {
+				t.Errorf("a name was made and removed: %v", err == nil)
+			}
+			got := make([]byte, 4)
+			if _, err := file.WriteAt([]byte("text"), 10); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := file.ReadAt(got, 10); err != nil || string(got) != "text" {
+				t.Errorf("%q, %v", got, err)
+			}
+			if info, err := file.Stat(); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%v, %v", info.Mode(), err)
+			}
+		})
 	}
 }
 
