@@ -135,6 +135,7 @@ func fuseOptions(o Options) *gofuse.Options {
 		// in a buffer of its own.
 		MaxInflightRequestBytes: 64 << 20,
 		DisableXAttrs:           true,
+		EnableSymlinkCaching:    true, // see latestNode
 		// Reads are answered from memory: there is nothing to splice, and a
 		// reply of 1 MiB and its header is more than a pipe holds.
 		DisableSplice: true,

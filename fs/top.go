@@ -107,10 +107,9 @@ func (n *storageNode) Lookup(ctx context.Context, name string, out *fuse.EntryOu
 	out.SetEntryTimeout(refreshInterval)
 	versions := n.t.versions.of(ctx, n.storage)
 	if name == catalog.Latest && len(versions) > 0 {
-		out.SetAttrTimeout(refreshInterval)
-		link := &latestNode{t: n.t, storage: n.storage}
-		link.fill(&out.Attr, versions[len(versions)-1].Name)
-		return n.NewInode(ctx, link, latestIdentity(n.storage)), 0
+		link := &latestNode{t: n.t, target: versions[len(versions)-1].Name}
+		link.fill(&out.Attr)
+		return n.NewInode(ctx, link, latestIdentity(link.target)), 0
 	}
 	i := slices.IndexFunc(versions, func(v catalog.Version) bool { return v.Name.TimeText() == name })
 	if i < 0 {
@@ -123,21 +122,24 @@ func (n *storageNode) Lookup(ctx context.Context, name string, out *fuse.EntryOu
 
 func (n *storageNode) OpendirHandle(ctx context.Context, _ uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
 	var entries []fuse.DirEntry
-	for _, v := range n.t.versions.of(ctx, n.storage) {
+	versions := n.t.versions.of(ctx, n.storage)
+	for _, v := range versions {
 		entries = append(entries, dirEntry(v.Name.TimeText(), versionID(&v).attr(syscall.S_IFDIR)))
 	}
-	if len(entries) > 0 {
-		entries = append(entries, dirEntry(catalog.Latest, latestIdentity(n.storage)))
+	if len(versions) > 0 {
+		entries = append(entries, dirEntry(catalog.Latest, latestIdentity(versions[len(versions)-1].Name)))
 	}
 	return newDirHandle(&n.Inode, newFewEntries(entries)), 0, 0
 }
 
 // latestNode is the symbolic link to the newest version, readable or not: who
-// asks for the latest is not to get an older one without a word.
+// asks for the latest is not to get an older one without a word. For another
+// version it is another file, so the kernel may keep what it says, and need not ask
+// for each file below it.
 type latestNode struct {
 	gofuse.Inode
-	t       *tree
-	storage string
+	t      *tree
+	target backupname.Name
 }
 
 var _ = interface {
@@ -145,35 +147,22 @@ var _ = interface {
 	gofuse.NodeReadlinker
 }((*latestNode)(nil))
 
-func latestIdentity(storage string) gofuse.StableAttr {
-	return storageID(storage).child(catalog.Latest).attr(syscall.S_IFLNK)
+func latestIdentity(target backupname.Name) gofuse.StableAttr {
+	return storageID(target.Storage()).child(catalog.Latest + "/" + target.TimeText()).attr(syscall.S_IFLNK)
 }
 
-func (n *latestNode) fill(a *fuse.Attr, target backupname.Name) {
+func (n *latestNode) fill(a *fuse.Attr) {
 	a.Mode = syscall.S_IFLNK | 0o777
 	a.Nlink = 1
-	a.Size = uint64(len(target.TimeText()))
-	n.t.attr(a, target.Time())
+	a.Size = uint64(len(n.target.TimeText()))
+	n.t.attr(a, n.target.Time())
 }
 
-func (n *latestNode) target(ctx context.Context) (backupname.Name, syscall.Errno) {
-	versions := n.t.versions.of(ctx, n.storage)
-	if len(versions) == 0 {
-		return backupname.Name{}, syscall.ESTALE
-	}
-	return versions[len(versions)-1].Name, 0
+func (n *latestNode) Getattr(_ context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	n.fill(&out.Attr)
+	return 0
 }
 
-func (n *latestNode) Getattr(ctx context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	target, errno := n.target(ctx)
-	if errno == 0 {
-		n.fill(&out.Attr, target)
-		out.SetTimeout(refreshInterval)
-	}
-	return errno
-}
-
-func (n *latestNode) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
-	target, errno := n.target(ctx)
-	return []byte(target.TimeText()), errno
+func (n *latestNode) Readlink(context.Context) ([]byte, syscall.Errno) {
+	return []byte(n.target.TimeText()), 0
 }
