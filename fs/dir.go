@@ -22,7 +22,15 @@ type dirHandle struct {
 	above  [2]fuse.DirEntry // "." and "..", which come first
 	offset uint64           // how many entries were read
 	entry  fuse.DirEntry    // the last one
+
+	last   []fuse.DirEntry // that were read, up to twice maxLast
+	again  int             // how many of them are to be given again
+	nobody bool            // knows where it is: see replays
 }
+
+// maxLast is how far a folder goes back without being read anew: an answer has
+// fewer entries, unless it is one of hundreds of kilobytes.
+const maxLast = 4096
 
 var _ = interface {
 	gofuse.FileReaddirenter
@@ -42,6 +50,14 @@ func newDirHandle(folder *gofuse.Inode, list entries) *dirHandle {
 // Readdirent returns the next entry, or nil at the end. It is valid until the next
 // call: the library copies it.
 func (d *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) {
+	switch {
+	case d.nobody:
+		return nil, 0
+	case d.again > 0:
+		d.entry = d.last[len(d.last)-d.again]
+		d.again--
+		return &d.entry, 0
+	}
 	if d.offset < uint64(len(d.above)) {
 		d.entry = d.above[d.offset]
 	} else if ok, errno := d.next(&d.entry); !ok || errno != 0 {
@@ -49,15 +65,27 @@ func (d *dirHandle) Readdirent(context.Context) (*fuse.DirEntry, syscall.Errno) 
 	}
 	d.offset++
 	d.entry.Off = d.offset
+	if len(d.last) == 2*maxLast {
+		d.last = append(d.last[:0], d.last[maxLast:]...)
+	}
+	d.last = append(d.last, d.entry)
 	return &d.entry, 0
 }
 
 // Seekdir goes to where an entry said that the next one follows. It reads over
 // what lies between, for the numbers are counts.
 func (d *dirHandle) Seekdir(ctx context.Context, offset uint64) syscall.Errno {
+	d.again = 0
+	if d.nobody = offset == nowhere; d.nobody {
+		return 0
+	}
+	if offset < d.offset && d.offset-offset <= uint64(len(d.last)) {
+		d.again = int(d.offset - offset)
+		return 0
+	}
 	if offset < d.offset {
 		d.rewind()
-		d.offset = 0
+		d.offset, d.last = 0, nil
 	}
 	for d.offset < offset {
 		if entry, errno := d.Readdirent(ctx); errno != 0 || entry == nil {

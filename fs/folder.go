@@ -181,14 +181,15 @@ type folderHandle struct {
 var _ gofuse.FileLookuper = (*folderHandle)(nil)
 
 // Lookup gives the kernel what it asks for with the names that it reads, so that it
-// need not look them up one by one. It asks for it each time, since it cannot know
-// whether somebody wants it. So that `find` does not fill the memory of both sides
-// with files that nobody looks at, files are left out until somebody looked one up,
-// in this folder or in one of the last ones: then only their names are given.
+// need not look them up one by one. It asks for it in each folder that is
+// opened, since it cannot know yet whether somebody wants it; later on in a
+// folder, only where somebody does. So that `find` does not fill the memory of
+// both sides with files that nobody looks at, files are left out until somebody
+// looked one up, in this folder or in one of the last ones.
 func (h *folderHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
 	f := h.list
 	if f.read == 0 || f.page[f.read-1].Name != name { // an answer that was not used up is given again
-		if !h.given {
+		if !h.given && f.folder.t.wanted.Load() <= 0 {
 			return nil, syscall.ENOSYS
 		}
 		return f.folder.Lookup(ctx, name, out)

@@ -93,7 +93,7 @@ func Mount(o Options) (*Server, error) {
 	t.cache = newCache(o.CacheBytes, &t.stats)
 	s := &Server{mountpoint: mountpoint, tree: t, cancel: cancel}
 	if err = t.versions.load(); err == nil {
-		s.fuse, err = gofuse.Mount(mountpoint, rootOf(t, o), fuseOptions(o))
+		s.fuse, err = serve(t, mountpoint, o)
 	}
 	if err != nil {
 		s.end()
@@ -106,6 +106,16 @@ func Mount(o Options) (*Server, error) {
 	}
 	s.raiseReadAhead()
 	return s, nil
+}
+
+func serve(t *tree, mountpoint string, o Options) (*fuse.Server, error) {
+	options := fuseOptions(o)
+	server, err := fuse.NewServer(newFileSystem(rootOf(t, o), options), mountpoint, &options.MountOptions)
+	if err != nil {
+		return nil, err
+	}
+	go server.Serve()
+	return server, server.WaitMount()
 }
 
 func rootOf(t *tree, o Options) gofuse.InodeEmbedder {
@@ -139,7 +149,10 @@ func fuseOptions(o Options) *gofuse.Options {
 		// Reads are answered from memory: there is nothing to splice, and a
 		// reply of 1 MiB and its header is more than a pipe holds.
 		DisableSplice: true,
-		Logger:        options.Logger,
+		// Attributes may come with names: what the kernel decides by itself, and
+		// what folderHandle gives then. See docs/performance.md for the others.
+		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO,
+		Logger:            options.Logger,
 	}
 	if os.Geteuid() == 0 {
 		options.DirectMountStrict = true
